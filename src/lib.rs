@@ -1,0 +1,15 @@
+//! Perch: the userland of a camera appliance.
+//!
+//! The camera is encoded once; every viewer that the lobby announces gets a branch of its own
+//! (one `webrtcbin`), and nothing but a reference to the encoded frame is handed over per viewer.
+//! ARCHITECTURE.md draws the two ways through the code.
+
+pub mod app;
+pub mod config;
+pub mod host;
+pub mod lobby;
+pub mod media;
+pub mod secret;
+pub mod signaling;
+pub mod systemd;
+pub mod telemetry;

@@ -1,0 +1,52 @@
+//! The only folder that imports GStreamer: the camera, the branches, and what they report.
+
+pub mod branch;
+pub mod camera;
+pub mod profile;
+pub mod sdp;
+
+use crate::signaling::message::Candidate;
+
+/// One branch; never used twice, so a late report of a closed branch can be told apart from its successor's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BranchId(pub u64);
+
+/// What the media side tells the host.
+#[derive(Debug)]
+pub enum MediaEvent {
+    Branch {
+        branch: BranchId,
+        event: BranchEvent,
+    },
+    Camera(CameraEvent),
+}
+
+/// One branch's life as its `webrtcbin` sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BranchEvent {
+    /// The offer, ready to be sent. No candidate is reported before it.
+    Offer { sdp: String },
+    /// A local candidate; `None` when gathering is complete.
+    Candidate(Option<Candidate>),
+    /// The answer did not go in; nothing can come of this branch.
+    AnswerRejected { why: String },
+    /// DTLS is up: media flows.
+    Connected,
+    /// ICE lost the viewer, perhaps for a moment.
+    Disconnected,
+    /// ICE or DTLS gave up.
+    Failed,
+    /// The viewer closed its side (DTLS close_notify).
+    HungUp,
+    /// An element of this branch reported an error.
+    Error { why: String },
+    /// The branch is gone: every thread, socket and buffer of it. Always the last event.
+    Closed,
+}
+
+/// What the camera says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CameraEvent {
+    /// An element of the camera pipeline failed, or the stream ended.
+    Failed { why: String },
+}

@@ -1,0 +1,1 @@
+//! `pipelines/*.toml` to launch text. Pure.

@@ -1,0 +1,1 @@
+//! Answers and candidates, checked before `webrtcbin` sees them. Pure.
