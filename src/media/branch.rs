@@ -1,21 +1,508 @@
 //! One viewer's `webrtcbin`: open, offer, answer, candidate, close.
+//!
+//! ```text
+//! StreamProducer → appsrc ! rtph264pay ! webrtcbin → network
+//!                  appsrc ! rtpopuspay !
+//! ```
+//!
+//! A branch is a pipeline of its own on the camera's clock and base time: what goes wrong in it ends
+//! in it. (In one pipeline with a `tee`, a branch whose caps do not fit stops the picture for all.)
+//! A task per branch carries out what the host asks, in order, on blocking threads; callbacks from
+//! GStreamer's threads only translate and send.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use gst::prelude::*;
+use gst_utils::{ConsumptionLink, StreamProducer};
+use gst_webrtc::{
+    WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver,
+    WebRTCRTPTransceiverDirection, WebRTCSDPType, WebRTCSessionDescription,
+};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    BranchEvent, BranchId, MediaEvent, bus,
+    camera::{Feed, on_blocking_thread},
+    ice::IceUri,
+    offer,
+    playout_delay::{self, PlayoutDelay},
+};
 use crate::signaling::message::Candidate;
 
+/// Dynamic payload types (RFC 3551 §6), as browsers number them.
+const VIDEO_PAYLOAD_TYPE: u32 = 96;
+const AUDIO_PAYLOAD_TYPE: u32 = 111;
+/// The local identifier of the playout-delay extension in the SDP.
+const PLAYOUT_DELAY_ID: u32 = 5;
+/// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
+const MTU: u32 = 1200;
+
 /// The host's hold on one branch. Every call returns at once; GStreamer is waited for elsewhere and
-/// reports through `MediaEvent::Branch`.
+/// reports through `MediaEvent::Branch`. Dropping it closes the branch.
 #[derive(Debug)]
-pub struct Branch {}
+pub struct Branch {
+    // Unbounded, but fed by the roster alone, which bounds answers and candidates per viewer.
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+#[derive(Debug)]
+enum Command {
+    SetAnswer(String),
+    AddCandidate(Option<Candidate>),
+    Close,
+}
 
 impl Branch {
+    pub(super) fn open(
+        id: BranchId,
+        feed: Feed,
+        events: mpsc::UnboundedSender<MediaEvent>,
+    ) -> Self {
+        let (commands, requests) = mpsc::unbounded_channel();
+        tokio::spawn(live(id, feed, requests, Reporter { id, events }));
+        Self { commands }
+    }
+
     /// Takes an answer that `sdp::check_answer` has passed.
     pub fn set_answer(&self, sdp: String) {
-        let _ = sdp;
+        let _ = self.commands.send(Command::SetAnswer(sdp));
     }
-    /// A candidate may come before the answer: it is kept until then.
+
+    /// A viewer's candidate, after its answer; `None` ends them.
     pub fn add_candidate(&self, candidate: Option<Candidate>) {
-        let _ = candidate;
+        let _ = self.commands.send(Command::AddCandidate(candidate));
     }
+
     /// Takes the branch down; `BranchEvent::Closed` follows.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        let _ = self.commands.send(Command::Close);
+    }
+}
+
+/// Carries events of one branch to the host.
+#[derive(Debug, Clone)]
+struct Reporter {
+    id: BranchId,
+    events: mpsc::UnboundedSender<MediaEvent>,
+}
+
+impl Reporter {
+    fn send(&self, event: BranchEvent) {
+        let _ = self.events.send(MediaEvent::Branch {
+            branch: self.id,
+            event,
+        });
+    }
+}
+
+/// A branch from its opening to its end.
+async fn live(
+    id: BranchId,
+    feed: Feed,
+    mut requests: mpsc::UnboundedReceiver<Command>,
+    reporter: Reporter,
+) {
+    let opening = reporter.clone();
+    match on_blocking_thread(move || Pipeline::open(id, &feed, opening)).await {
+        Err(why) => {
+            reporter.send(BranchEvent::Error { why });
+            while !matches!(requests.recv().await, None | Some(Command::Close)) {}
+        }
+        Ok(mut pipeline) => {
+            while let Some(command) = requests.recv().await
+                && !matches!(command, Command::Close)
+            {
+                let reporter = reporter.clone();
+                pipeline = on_blocking_thread(move || {
+                    pipeline.carry_out(command, reporter);
+                    pipeline
+                })
+                .await;
+            }
+            on_blocking_thread(move || pipeline.close()).await;
+        }
+    }
+    reporter.send(BranchEvent::Closed);
+}
+
+#[derive(Debug)]
+struct Pipeline {
+    pipeline: gst::Pipeline,
+    webrtcbin: gst::Element,
+    gate: Arc<Gate>,
+}
+
+impl Pipeline {
+    fn open(id: BranchId, feed: &Feed, reporter: Reporter) -> Result<Self, String> {
+        let pipeline = gst::Pipeline::with_name(&format!("branch-{}", id.0));
+        pipeline.use_clock(Some(&feed.clock));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(feed.base_time);
+        watch_bus(&pipeline, reporter.clone());
+
+        let webrtcbin = make("webrtcbin")?;
+        webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
+        configure_ice(&webrtcbin, feed)?;
+        add(&pipeline, &webrtcbin)?;
+
+        let video = Track::video(&feed.profile_level_id)?;
+        let audio = feed.audio.as_ref().map(|_| Track::audio()).transpose()?;
+        let tracks = || std::iter::once(&video).chain(&audio);
+        for track in tracks() {
+            track.join(&pipeline, &webrtcbin)?;
+        }
+        let gate = Gate::closed(
+            [
+                Some((&feed.video, &video)),
+                feed.audio.as_ref().zip(audio.as_ref()),
+            ]
+            .into_iter()
+            .flatten(),
+        )?;
+
+        let opened = Self {
+            pipeline,
+            webrtcbin,
+            gate,
+        };
+        opened.connect(feed.keyframe_wanted.clone(), reporter);
+        if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
+            opened.close();
+            return Err(format!("the branch does not start: {error}"));
+        }
+        Ok(opened)
+    }
+
+    /// Translates `webrtcbin`'s signals to events.
+    fn connect(&self, keyframe_wanted: Arc<Notify>, reporter: Reporter) {
+        let offered = AtomicBool::new(false);
+        let reports = reporter.clone();
+        self.webrtcbin
+            .connect("on-negotiation-needed", false, move |values| {
+                // It may fire again for the same need; a viewer's page takes one offer only.
+                if !offered.swap(true, Ordering::SeqCst)
+                    && let Ok(webrtcbin) = values[0].get::<gst::Element>()
+                {
+                    create_offer(&webrtcbin, reports.clone());
+                }
+                None
+            });
+
+        let reports = reporter.clone();
+        self.webrtcbin
+            .connect("on-ice-candidate", false, move |values| {
+                if let (Ok(mline), Ok(candidate)) =
+                    (values[1].get::<u32>(), values[2].get::<String>())
+                    && !candidate.is_empty()
+                {
+                    reports.send(BranchEvent::Candidate(Some(Candidate {
+                        candidate,
+                        sdp_mid: None,
+                        sdp_mline_index: u16::try_from(mline).ok(),
+                        username_fragment: None,
+                    })));
+                }
+                None
+            });
+
+        let reports = reporter.clone();
+        self.webrtcbin
+            .connect_notify(Some("ice-gathering-state"), move |webrtcbin, _| {
+                if webrtcbin.property::<WebRTCICEGatheringState>("ice-gathering-state")
+                    == WebRTCICEGatheringState::Complete
+                {
+                    reports.send(BranchEvent::Candidate(None));
+                }
+            });
+
+        let gate = Arc::downgrade(&self.gate);
+        self.webrtcbin
+            .connect_notify(Some("connection-state"), move |webrtcbin, _| {
+                let event = match webrtcbin.property("connection-state") {
+                    WebRTCPeerConnectionState::Connected => {
+                        // Here and not in the host, for the frame or two that it saves.
+                        if let Some(gate) = gate.upgrade() {
+                            gate.open();
+                            keyframe_wanted.notify_one();
+                        }
+                        BranchEvent::Connected
+                    }
+                    WebRTCPeerConnectionState::Disconnected => BranchEvent::Disconnected,
+                    WebRTCPeerConnectionState::Failed => BranchEvent::Failed,
+                    WebRTCPeerConnectionState::Closed => BranchEvent::HungUp,
+                    _ => return,
+                };
+                reporter.send(event);
+            });
+    }
+
+    fn carry_out(&self, command: Command, reporter: Reporter) {
+        match command {
+            Command::SetAnswer(sdp) => self.set_answer(&sdp, reporter),
+            Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
+            // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
+            Command::AddCandidate(None) | Command::Close => {}
+        }
+    }
+
+    fn set_answer(&self, sdp: &str, reporter: Reporter) {
+        let Ok(message) = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()) else {
+            return reporter.send(BranchEvent::AnswerRejected {
+                why: "it does not parse".into(),
+            });
+        };
+        let answer = WebRTCSessionDescription::new(WebRTCSDPType::Answer, message);
+        let promise = gst::Promise::with_change_func(move |reply| {
+            if let Some(why) = fault(reply) {
+                reporter.send(BranchEvent::AnswerRejected { why });
+            }
+        });
+        self.webrtcbin
+            .emit_by_name::<()>("set-remote-description", &[&answer, &promise]);
+    }
+
+    fn add_candidate(&self, candidate: &Candidate) {
+        // All m-lines are bundled into the first, whatever a candidate says of itself.
+        let mline = u32::from(candidate.sdp_mline_index.unwrap_or(0));
+        self.webrtcbin
+            .emit_by_name::<()>("add-ice-candidate", &[&mline, &candidate.candidate]);
+    }
+
+    /// Blocks until every thread of the branch has ended.
+    fn close(self) {
+        drop(self.gate);
+        let _ = self.pipeline.set_state(gst::State::Null);
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    }
+}
+
+/// The offer is reported before it becomes the local description, because gathering starts with
+/// that: no candidate can overtake it.
+fn create_offer(webrtcbin: &gst::Element, reporter: Reporter) {
+    let weak = webrtcbin.downgrade();
+    let promise = gst::Promise::with_change_func(move |reply| {
+        let Some(webrtcbin) = weak.upgrade() else {
+            return;
+        };
+        let offer = match reply {
+            Ok(Some(reply)) => reply.get::<WebRTCSessionDescription>("offer").ok(),
+            _ => None,
+        };
+        let Some(offer) = offer else {
+            let why = fault(reply).unwrap_or_else(|| "no reason given".into());
+            return reporter.send(BranchEvent::Error {
+                why: format!("webrtcbin makes no offer: {why}"),
+            });
+        };
+        match offer.sdp().as_text() {
+            Ok(text) => {
+                let sdp = offer::for_viewers(&text);
+                reporter.send(BranchEvent::Offer { sdp });
+                webrtcbin
+                    .emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);
+            }
+            Err(error) => reporter.send(BranchEvent::Error {
+                why: format!("webrtcbin's offer is no SDP: {error}"),
+            }),
+        }
+    });
+    webrtcbin.emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &promise]);
+}
+
+/// What a promise's reply complains of, if it does.
+fn fault(reply: Result<Option<&gst::StructureRef>, gst::PromiseError>) -> Option<String> {
+    match reply {
+        Ok(None) => None,
+        Ok(Some(reply)) => reply
+            .get::<glib::Error>("error")
+            .ok()
+            .map(|error| error.to_string()),
+        Err(error) => Some(format!("webrtcbin let it go: {error:?}")),
+    }
+}
+
+fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(), String> {
+    // Through libnice's own object: 1.22's webrtcbin has no properties for these. ICE-TCP costs
+    // thirteen file descriptors per viewer and browsers do not need it; UPnP asks the router.
+    let agent = webrtcbin
+        .property::<glib::Object>("ice-agent")
+        .property::<glib::Object>("agent");
+    agent.set_property("ice-tcp", false);
+    agent.set_property("upnp", false);
+    for uri in feed
+        .ice
+        .uris(SystemTime::now())
+        .map_err(|error| error.to_string())?
+    {
+        match uri {
+            IceUri::Stun(uri) => webrtcbin.set_property("stun-server", uri),
+            IceUri::Turn(uri) => {
+                let accepted = webrtcbin.emit_by_name::<bool>("add-turn-server", &[&uri.expose()]);
+                if !accepted {
+                    return Err("webrtcbin refuses a TURN server of [ice] servers".into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn watch_bus(pipeline: &gst::Pipeline, reporter: Reporter) {
+    let bus = pipeline.bus().expect("a pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        match bus::verdict(message) {
+            Some(bus::Verdict::Failed { why }) => reporter.send(BranchEvent::Error { why }),
+            Some(bus::Verdict::Warned { why }) => {
+                tracing::debug!(branch = reporter.id.0, why, "branch warning");
+            }
+            None => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+/// One m-line: appsrc, payloader, and what the offer says of them.
+struct Track {
+    source: gst_app::AppSrc,
+    payloader: gst::Element,
+    preferences: gst::Caps,
+    retransmits: bool,
+}
+
+impl Track {
+    fn video(profile_level_id: &str) -> Result<Self, String> {
+        let ssrc = random_ssrc();
+        let payloader = gst::ElementFactory::make("rtph264pay")
+            .property("pt", VIDEO_PAYLOAD_TYPE)
+            .property("ssrc", ssrc)
+            .property("mtu", MTU)
+            .property_from_str("aggregate-mode", "zero-latency")
+            .build()
+            .map_err(|error| error.to_string())?;
+        payloader.emit_by_name::<()>("add-extension", &[&PlayoutDelay::new(PLAYOUT_DELAY_ID)]);
+        // Without the SSRC here 1.22 leaves a=ssrc out of the offer. The profile is the SPS's own:
+        // an offer that says another one is a black picture in Safari. (level-asymmetry-allowed
+        // lets a viewer answer with the level of its own encoder, which nobody will use.)
+        let preferences = gst::Caps::builder("application/x-rtp")
+            .field("media", "video")
+            .field("encoding-name", "H264")
+            .field("clock-rate", 90_000i32)
+            .field("payload", VIDEO_PAYLOAD_TYPE as i32)
+            .field("packetization-mode", "1")
+            .field("profile-level-id", profile_level_id)
+            .field("level-asymmetry-allowed", "1")
+            .field("ssrc", ssrc)
+            .field("rtcp-fb-nack", true)
+            .field("rtcp-fb-nack-pli", true)
+            .field("rtcp-fb-ccm-fir", true)
+            .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
+            .build();
+        Ok(Self {
+            source: source("video-source"),
+            payloader,
+            preferences,
+            retransmits: true,
+        })
+    }
+
+    fn audio() -> Result<Self, String> {
+        let ssrc = random_ssrc();
+        let payloader = gst::ElementFactory::make("rtpopuspay")
+            .property("pt", AUDIO_PAYLOAD_TYPE)
+            .property("ssrc", ssrc)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let preferences = gst::Caps::builder("application/x-rtp")
+            .field("media", "audio")
+            .field("encoding-name", "OPUS")
+            .field("clock-rate", 48_000i32)
+            .field("payload", AUDIO_PAYLOAD_TYPE as i32)
+            .field("encoding-params", "2")
+            .field("ssrc", ssrc)
+            .build();
+        Ok(Self {
+            source: source("audio-source"),
+            payloader,
+            preferences,
+            retransmits: false,
+        })
+    }
+
+    fn join(&self, pipeline: &gst::Pipeline, webrtcbin: &gst::Element) -> Result<(), String> {
+        add(pipeline, self.source.upcast_ref())?;
+        add(pipeline, &self.payloader)?;
+        self.source
+            .link(&self.payloader)
+            .map_err(|error| error.to_string())?;
+        let sink = webrtcbin
+            .request_pad_simple("sink_%u")
+            .ok_or("webrtcbin gives no sink pad")?;
+        let transceiver = sink.property::<WebRTCRTPTransceiver>("transceiver");
+        transceiver.set_property("direction", WebRTCRTPTransceiverDirection::Sendonly);
+        transceiver.set_property("codec-preferences", &self.preferences);
+        transceiver.set_property("do-nack", self.retransmits);
+        self.payloader
+            .static_pad("src")
+            .ok_or("the payloader has no source pad")?
+            .link(&sink)
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
+
+/// SSRCs are random (RFC 3550 §8); zero is left out because some receivers take it for none.
+fn random_ssrc() -> u32 {
+    rand::random_range(1..=u32::MAX)
+}
+
+fn source(name: &str) -> gst_app::AppSrc {
+    gst_app::AppSrc::builder().name(name).build()
+}
+
+fn make(factory: &str) -> Result<gst::Element, String> {
+    gst::ElementFactory::make(factory)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn add(pipeline: &gst::Pipeline, element: &gst::Element) -> Result<(), String> {
+    pipeline.add(element).map_err(|error| error.to_string())
+}
+
+/// What stands between camera and branch: closed until DTLS is up. Frames pushed before that would
+/// pile up in the appsrc, which then drops the oldest: the keyframe. Dropped, it cuts the branch off.
+#[derive(Debug)]
+struct Gate {
+    links: Vec<ConsumptionLink>,
+}
+
+impl Gate {
+    fn closed<'a>(
+        tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
+    ) -> Result<Arc<Self>, String> {
+        let links = tracks.map(|(producer, track)| {
+            let mut link = ConsumptionLink::disconnected(track.source.clone());
+            link.set_discard(true);
+            link.change_producer(producer, true)
+                .map_err(|error| error.to_string())?;
+            Ok(link)
+        });
+        Ok(Arc::new(Self {
+            links: links.collect::<Result<_, String>>()?,
+        }))
+    }
+
+    fn open(&self) {
+        for link in &self.links {
+            link.set_discard(false);
+        }
+    }
 }

@@ -1,14 +1,303 @@
 //! Source to encoder: the camera pipeline, one for all viewers.
+//!
+//! ```text
+//! source ! convert ! encoder ! h264parse ! appsink "video"      source ! opusenc ! appsink "audio"
+//!                                             └ StreamProducer: a reference to each frame per branch
+//! ```
 
-use super::{BranchId, branch::Branch};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gst::prelude::*;
+use gst_utils::{StreamProducer, streamproducer::ProducerSettings};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    BranchId, CameraEvent, MediaEvent, branch::Branch, bus, h264, ice::IceServers,
+    profile::LaunchText,
+};
+
+/// How long the source and the encoder may take to the first keyframe. USB cameras need a second or
+/// two to wake up; emulated boards several.
+const FIRST_KEYFRAME: Duration = Duration::from_secs(15);
+
+/// The first SPS is looked for in this much of an access unit.
+const HEADER_BYTES: usize = 512;
+
+/// What went wrong with the camera, by what its caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    /// The profile's text or the installation is at fault: trying again changes nothing.
+    #[error("the camera pipeline cannot be built: {0}")]
+    Unbuildable(String),
+    /// The camera or its encoder is at fault: it may work later.
+    #[error("the camera gives no picture: {0}")]
+    NoPicture(String),
+}
+
+/// The running camera. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct Camera {
+    shared: Arc<Shared>,
+}
 
 #[derive(Debug)]
-pub struct Camera {}
+struct Shared {
+    pipeline: gst::Pipeline,
+    video: StreamProducer,
+    audio: Option<StreamProducer>,
+    profile_level_id: String,
+    clock: gst::Clock,
+    base_time: gst::ClockTime,
+    ice: IceServers,
+    keyframe_wanted: Arc<Notify>,
+    frames: Arc<AtomicU64>,
+    events: mpsc::UnboundedSender<MediaEvent>,
+}
+
+/// What a branch takes from the camera.
+#[derive(Debug, Clone)]
+pub(super) struct Feed {
+    pub video: StreamProducer,
+    pub audio: Option<StreamProducer>,
+    /// As the encoder's own SPS says it.
+    pub profile_level_id: String,
+    pub clock: gst::Clock,
+    pub base_time: gst::ClockTime,
+    pub ice: IceServers,
+    /// Notified, the camera asks its encoder for a keyframe; many notifications make one request.
+    pub keyframe_wanted: Arc<Notify>,
+}
 
 impl Camera {
+    /// Starts the camera and waits for its first keyframe, so that a camera that returns from here
+    /// is one that gives a picture. Trouble from then on is a [`CameraEvent`].
+    pub async fn start(
+        launch: LaunchText,
+        ice: IceServers,
+        events: mpsc::UnboundedSender<MediaEvent>,
+    ) -> Result<Self, CameraError> {
+        let (keyframe_tx, mut keyframe_rx) = mpsc::channel(1);
+        let (failure_tx, mut failure_rx) = mpsc::unbounded_channel();
+        let frames = Arc::new(AtomicU64::new(0));
+
+        let counter = frames.clone();
+        let pipeline = on_blocking_thread(move || -> Result<_, CameraError> {
+            make_certificate();
+            let pipeline = build(&launch)?;
+            watch_frames(&appsink(&pipeline, "video")?, counter, keyframe_tx);
+            watch_bus(&pipeline, failure_tx);
+            Ok(pipeline)
+        })
+        .await?;
+        let video = producer(&appsink(&pipeline, "video")?);
+        let audio = appsink(&pipeline, "audio").ok().map(|sink| producer(&sink));
+
+        let starting = pipeline.clone();
+        let started = on_blocking_thread(move || starting.set_state(gst::State::Playing)).await;
+        let profile_level_id = tokio::select! {
+            biased;
+            Some(why) = failure_rx.recv() => Err(why),
+            Some(found) = keyframe_rx.recv(), if started.is_ok() => Ok(found),
+            () = tokio::time::sleep(FIRST_KEYFRAME) => Err(format!(
+                "no keyframe within {} s; is the camera connected and free?",
+                FIRST_KEYFRAME.as_secs()
+            )),
+        };
+        let profile_level_id = match profile_level_id {
+            Ok(found) => found,
+            Err(why) => {
+                shut(pipeline).await;
+                return Err(CameraError::NoPicture(why));
+            }
+        };
+
+        tokio::spawn(report_failures(failure_rx, events.clone()));
+        let keyframe_wanted = Arc::new(Notify::new());
+        tokio::spawn(request_keyframes(
+            keyframe_wanted.clone(),
+            video.appsink().downgrade(),
+        ));
+        let clock = pipeline
+            .clock()
+            .ok_or_else(|| CameraError::NoPicture("the pipeline has no clock".into()))?;
+        let base_time = pipeline
+            .base_time()
+            .ok_or_else(|| CameraError::NoPicture("the pipeline has no base time".into()))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                pipeline,
+                video,
+                audio,
+                profile_level_id,
+                clock,
+                base_time,
+                ice,
+                keyframe_wanted,
+                frames,
+                events,
+            }),
+        })
+    }
+
     /// Opens a branch on this camera; its offer follows as an event.
     pub fn open_branch(&self, branch: BranchId) -> Branch {
-        let _ = branch;
-        Branch {}
+        let shared = &self.shared;
+        let feed = Feed {
+            video: shared.video.clone(),
+            audio: shared.audio.clone(),
+            profile_level_id: shared.profile_level_id.clone(),
+            clock: shared.clock.clone(),
+            base_time: shared.base_time,
+            ice: shared.ice.clone(),
+            keyframe_wanted: shared.keyframe_wanted.clone(),
+        };
+        Branch::open(branch, feed, shared.events.clone())
     }
+
+    /// Encoded frames since the camera was started.
+    pub fn frames(&self) -> u64 {
+        self.shared.frames.load(Ordering::Relaxed)
+    }
+
+    /// Stops source and encoder and closes the device. Branches still open fall silent.
+    pub async fn stop(&self) {
+        shut(self.shared.pipeline.clone()).await;
+    }
+}
+
+/// The launch text behind the encoder is the same for every profile.
+fn build(launch: &LaunchText) -> Result<gst::Pipeline, CameraError> {
+    let mut text = format!(
+        "{} ! h264parse config-interval=-1 \
+         ! video/x-h264,stream-format=byte-stream,alignment=au \
+         ! appsink name=video sync=false async=false max-buffers=4 drop=true",
+        launch.video
+    );
+    if let Some(audio) = &launch.audio {
+        text.push_str(&format!(
+            "  {audio} ! appsink name=audio sync=false async=false max-buffers=16 drop=true"
+        ));
+    }
+    let pipeline = gst::parse::launch(&text)
+        .map_err(|error| CameraError::Unbuildable(error.to_string()))?
+        .downcast::<gst::Pipeline>()
+        .map_err(|_| CameraError::Unbuildable("the profile is a single element".into()))?;
+    pipeline.set_property("name", "camera");
+    Ok(pipeline)
+}
+
+fn appsink(pipeline: &gst::Pipeline, name: &str) -> Result<gst_app::AppSink, CameraError> {
+    pipeline
+        .by_name(name)
+        .and_then(|element| element.downcast().ok())
+        .ok_or_else(|| CameraError::Unbuildable(format!("the pipeline has no appsink `{name}`")))
+}
+
+fn producer(appsink: &gst_app::AppSink) -> StreamProducer {
+    StreamProducer::with(appsink, ProducerSettings { sync: false })
+}
+
+/// Counts frames, and tells what the first SPS says.
+fn watch_frames(
+    appsink: &gst_app::AppSink,
+    frames: Arc<AtomicU64>,
+    first_keyframe: mpsc::Sender<String>,
+) {
+    let found = AtomicBool::new(false);
+    let pad = appsink
+        .static_pad("sink")
+        .expect("an appsink has a sink pad");
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        frames.fetch_add(1, Ordering::Relaxed);
+        if !found.load(Ordering::Relaxed)
+            && let Some(id) = info.buffer().and_then(buffer_profile_level_id)
+        {
+            found.store(true, Ordering::Relaxed);
+            let _ = first_keyframe.try_send(id);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn buffer_profile_level_id(buffer: &gst::Buffer) -> Option<String> {
+    let bytes = buffer.map_readable().ok()?;
+    h264::profile_level_id(&bytes[..bytes.len().min(HEADER_BYTES)])
+}
+
+fn watch_bus(pipeline: &gst::Pipeline, failures: mpsc::UnboundedSender<String>) {
+    let bus = pipeline.bus().expect("a pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        match bus::verdict(message) {
+            Some(bus::Verdict::Failed { why }) => {
+                let _ = failures.send(why);
+            }
+            Some(bus::Verdict::Warned { why }) => tracing::warn!(why, "camera warning"),
+            None => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+async fn report_failures(
+    mut failures: mpsc::UnboundedReceiver<String>,
+    events: mpsc::UnboundedSender<MediaEvent>,
+) {
+    // One failure is the camera's end; what its elements say after that is its echo.
+    if let Some(why) = failures.recv().await {
+        let _ = events.send(MediaEvent::Camera(CameraEvent::Failed { why }));
+    }
+}
+
+/// Hands requests to the encoder one at a time, off the threads that made them.
+/// `min-force-key-unit-interval` on the encoder bounds how often it obeys.
+async fn request_keyframes(wanted: Arc<Notify>, appsink: glib::WeakRef<gst_app::AppSink>) {
+    loop {
+        wanted.notified().await;
+        let Some(pad) = appsink
+            .upgrade()
+            .and_then(|appsink| appsink.static_pad("sink"))
+        else {
+            return;
+        };
+        on_blocking_thread(move || {
+            let event = gst_video::UpstreamForceKeyUnitEvent::builder()
+                .all_headers(true)
+                .build();
+            pad.push_event(event)
+        })
+        .await;
+    }
+}
+
+/// GStreamer makes its process-wide DTLS certificate with the first element that needs it, which
+/// takes an RSA key: let that not be the first viewer's wait.
+fn make_certificate() {
+    if let Ok(decoder) = gst::ElementFactory::make("dtlsdec").build() {
+        let _ = decoder.property::<Option<String>>("pem");
+    }
+}
+
+async fn shut(pipeline: gst::Pipeline) {
+    on_blocking_thread(move || {
+        let _ = pipeline.set_state(gst::State::Null);
+        if let Some(bus) = pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    })
+    .await;
+}
+
+/// GStreamer's calls may wait for its streaming threads; the loop may not.
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("work on a blocking thread does not panic")
 }

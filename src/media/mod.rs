@@ -1,7 +1,12 @@
 //! The only folder that imports GStreamer: the camera, the branches, and what they report.
 
 pub mod branch;
+pub mod bus;
 pub mod camera;
+pub mod h264;
+pub mod ice;
+pub mod offer;
+pub mod playout_delay;
 pub mod profile;
 pub mod sdp;
 

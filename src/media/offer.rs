@@ -1,0 +1,48 @@
+//! `webrtcbin`'s offer, made fit for every browser. Pure.
+
+/// The one MediaStream that carries all tracks: a viewer's page uses `event.streams[0]`.
+const STREAM: &str = "perch";
+
+/// Puts every m-line into one MediaStream.
+///
+/// 1.22 names stream and track only behind `a=ssrc`, each m-line with a stream of its own; browsers
+/// read them from `a=msid` (RFC 8830), which wins where both stand.
+pub fn for_viewers(offer: &str) -> String {
+    let mut text = String::with_capacity(offer.len() + 64);
+    let mut track = "";
+    for line in offer.lines() {
+        if is_stream_name(line) {
+            continue;
+        }
+        text.push_str(line);
+        text.push_str("\r\n");
+        if let Some(media) = line.strip_prefix("m=") {
+            track = media.split(' ').next().unwrap_or_default();
+        } else if line.starts_with("a=mid:") {
+            text.push_str(&format!("a=msid:{STREAM} {track}\r\n"));
+        }
+    }
+    text
+}
+
+fn is_stream_name(line: &str) -> bool {
+    line.starts_with("a=msid:")
+        || line
+            .strip_prefix("a=ssrc:")
+            .and_then(|rest| rest.split_once(' '))
+            .is_some_and(|(_, attribute)| attribute.starts_with("msid:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_tracks_come_in_one_stream_named_once() {
+        let offer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=ssrc:7 msid:user7@host webrtctransceiver0\r\na=ssrc:7 cname:user7@host\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\n";
+        assert_eq!(
+            for_viewers(offer),
+            "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=msid:perch video\r\na=ssrc:7 cname:user7@host\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\na=msid:perch audio\r\n"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! A camera and its branches on real GStreamer parts: what the offer says, and that nothing stays.
+
+use std::time::Duration;
+
+use perch::{
+    config::Ice,
+    media::{
+        BranchEvent, BranchId, MediaEvent,
+        camera::{Camera, CameraError},
+        ice::IceServers,
+        profile::LaunchText,
+    },
+};
+use tokio::{sync::mpsc, time::timeout};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn launch(audio: bool) -> LaunchText {
+    LaunchText {
+        video: "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 \
+                ! x264enc tune=zerolatency speed-preset=ultrafast bframes=0 key-int-max=900 bitrate=500 \
+                  min-force-key-unit-interval=250000000 \
+                ! video/x-h264,profile=constrained-baseline"
+            .into(),
+        audio: audio.then(|| "audiotestsrc is-live=true ! audioconvert ! opusenc".into()),
+    }
+}
+
+async fn camera(
+    launch: LaunchText,
+) -> (
+    Result<Camera, CameraError>,
+    mpsc::UnboundedReceiver<MediaEvent>,
+) {
+    gst::init().expect("GStreamer starts");
+    let (events, reports) = mpsc::unbounded_channel();
+    let ice = IceServers::new(&Ice { servers: vec![] });
+    (Camera::start(launch, ice, events).await, reports)
+}
+
+async fn next(reports: &mut mpsc::UnboundedReceiver<MediaEvent>) -> (BranchId, BranchEvent) {
+    match timeout(PATIENCE, reports.recv()).await {
+        Ok(Some(MediaEvent::Branch { branch, event })) => (branch, event),
+        other => panic!("a branch's event should come, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_offer_says_what_a_browser_needs() {
+    let (camera, mut reports) = camera(launch(true)).await;
+    let camera = camera.expect("the test picture runs");
+    let branch = camera.open_branch(BranchId(1));
+
+    let (id, event) = next(&mut reports).await;
+    assert_eq!(id, BranchId(1));
+    let BranchEvent::Offer { sdp } = event else {
+        panic!("the offer comes before any candidate, not {event:?}");
+    };
+    println!("{sdp}");
+    for line in [
+        "a=group:BUNDLE video0 audio1",
+        "a=msid:perch video",
+        "a=msid:perch audio",
+        "a=sendonly",
+        "a=rtcp-mux",
+        "a=setup:actpass",
+        "a=rtcp-fb:96 nack",
+        "a=rtcp-fb:96 nack pli",
+        "a=ssrc-group:FID ",
+        "profile-level-id=42c0",
+        "packetization-mode=1",
+        "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+        "OPUS/48000/2",
+        "rtx/90000",
+    ] {
+        assert!(sdp.contains(line), "the offer should have `{line}`:\n{sdp}");
+    }
+    let candidate = loop {
+        match next(&mut reports).await.1 {
+            BranchEvent::Candidate(Some(candidate)) => break candidate,
+            BranchEvent::Candidate(None) => panic!("this machine should have an address"),
+            other => panic!("candidates follow the offer, not {other:?}"),
+        }
+    };
+    assert!(candidate.candidate.starts_with("candidate:"), "{candidate:?}");
+
+    branch.close();
+    while next(&mut reports).await.1 != BranchEvent::Closed {}
+    camera.stop().await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_cannot_be_built_is_told_from_a_camera_without_picture() {
+    let (unbuildable, _reports) = camera(LaunchText {
+        video: "nosuchsrc ! x264enc".into(),
+        audio: None,
+    })
+    .await;
+    let error = unbuildable.expect_err("there is no such element");
+    assert!(matches!(error, CameraError::Unbuildable(_)), "{error}");
+    assert!(error.to_string().contains("nosuchsrc"), "{error}");
+
+    let (dark, _reports) = camera(LaunchText {
+        video: "v4l2src device=/dev/nosuchcamera ! videoconvert ! x264enc".into(),
+        audio: None,
+    })
+    .await;
+    let error = dark.expect_err("there is no such device");
+    assert!(matches!(error, CameraError::NoPicture(_)), "{error}");
+    assert!(error.to_string().contains("/dev/nosuchcamera"), "{error}");
+}
