@@ -1,6 +1,20 @@
-//! The lobby's vocabulary.
+//! The lobby's vocabulary: tolerant in what is received, strict in what is sent.
 
 use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// The longest id that is taken from a lobby, in characters. Socket.IO's own have 20.
+const LONGEST_ID: usize = 128;
+
+/// The longest session description that is taken, in bytes. An answer with one video and one audio
+/// section has about 5 kB.
+const LONGEST_SDP: usize = 64 * 1024;
+
+/// The longest candidate line that is taken, in bytes.
+const LONGEST_CANDIDATE: usize = 2048;
 
 /// The lobby's name for a stream; a new one each time the host goes live.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,3 +111,324 @@ pub enum Refusal {
     /// All `max` places are taken.
     Full { max: usize },
 }
+
+/// A message of the lobby that cannot be acted upon. The caller drops and counts it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MessageError {
+    #[error("{event} came without a payload")]
+    NoPayload { event: &'static str },
+    #[error("{event}: {why}")]
+    Payload { event: &'static str, why: String },
+    #[error("{event}: {field} is not an id of 1 to {LONGEST_ID} printable characters")]
+    Id {
+        event: &'static str,
+        field: &'static str,
+    },
+    #[error("{event}: {field} of {size} bytes is too long")]
+    TooLong {
+        event: &'static str,
+        field: &'static str,
+        size: usize,
+    },
+    #[error("{event}: the answer is of type {found:?}")]
+    NotAnAnswer { event: &'static str, found: String },
+}
+
+/// The lobby did not put the stream on the air.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StartError {
+    #[error("the lobby did not take the stream: {0}")]
+    Refused(String),
+    #[error("the lobby's answer to live:start holds no usable streamId: {0}")]
+    Unusable(String),
+}
+
+pub const LIVE_START: &str = "live:start";
+pub const LIVE_END: &str = "live:end";
+const VIEWER_JOIN: &str = "live:viewer-join";
+const VIEWER_LEFT: &str = "live:viewer-left";
+const SIGNAL_OFFER: &str = "live:signal-offer";
+const SIGNAL_ANSWER: &str = "live:signal-answer";
+const SIGNAL_ICE: &str = "live:signal-ice";
+const VIEWER_REFUSED: &str = "live:viewer-refused";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireViewer {
+    stream_id: String,
+    viewer_socket_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireAnswer {
+    stream_id: String,
+    from: String,
+    answer: WireDescription,
+}
+
+#[derive(Deserialize)]
+struct WireDescription {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    sdp: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireIce {
+    stream_id: String,
+    from: String,
+    candidate: Option<WireCandidate>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireCandidate {
+    candidate: Option<String>,
+    sdp_mid: Option<String>,
+    #[serde(
+        default,
+        rename = "sdpMLineIndex",
+        deserialize_with = "index_or_nothing"
+    )]
+    sdp_mline_index: Option<u16>,
+    username_fragment: Option<String>,
+}
+
+/// An index that makes no sense counts as none: `sdpMid` says the same.
+fn index_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    Ok(value
+        .as_ref()
+        .and_then(Value::as_u64)
+        .and_then(|index| u16::try_from(index).ok()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireStarted {
+    stream_id: String,
+}
+
+impl Incoming {
+    /// Reads an event. `Ok(None)` is an event that does not concern the host: the lobby's list, the
+    /// rest of the app's chatter.
+    pub fn parse(event: &str, args: Vec<Value>) -> Result<Option<Self>, MessageError> {
+        let payload = args.into_iter().next();
+        match event {
+            VIEWER_JOIN => {
+                let (stream_id, viewer) = parse_viewer(VIEWER_JOIN, payload)?;
+                Ok(Some(Self::ViewerJoin { stream_id, viewer }))
+            }
+            VIEWER_LEFT => {
+                let (stream_id, viewer) = parse_viewer(VIEWER_LEFT, payload)?;
+                Ok(Some(Self::ViewerLeft { stream_id, viewer }))
+            }
+            SIGNAL_ANSWER => parse_answer(payload).map(Some),
+            SIGNAL_ICE => parse_ice(payload).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn parse_viewer(
+    event: &'static str,
+    payload: Option<Value>,
+) -> Result<(StreamId, ViewerId), MessageError> {
+    let wire: WireViewer = read(event, payload)?;
+    Ok((
+        StreamId(checked_id(event, "streamId", wire.stream_id)?),
+        ViewerId(checked_id(event, "viewerSocketId", wire.viewer_socket_id)?),
+    ))
+}
+
+fn parse_answer(payload: Option<Value>) -> Result<Incoming, MessageError> {
+    let event = SIGNAL_ANSWER;
+    let wire: WireAnswer = read(event, payload)?;
+    if let Some(kind) = wire.answer.kind
+        && kind != "answer"
+    {
+        let found = kind.chars().take(20).collect();
+        return Err(MessageError::NotAnAnswer { event, found });
+    }
+    Ok(Incoming::Answer {
+        stream_id: StreamId(checked_id(event, "streamId", wire.stream_id)?),
+        from: ViewerId(checked_id(event, "from", wire.from)?),
+        sdp: at_most(event, "sdp", wire.answer.sdp, LONGEST_SDP)?,
+    })
+}
+
+fn parse_ice(payload: Option<Value>) -> Result<Incoming, MessageError> {
+    let event = SIGNAL_ICE;
+    let wire: WireIce = read(event, payload)?;
+    let candidate = match wire.candidate {
+        Some(wire) => parse_candidate(wire)?,
+        None => None,
+    };
+    Ok(Incoming::Candidate {
+        stream_id: StreamId(checked_id(event, "streamId", wire.stream_id)?),
+        from: ViewerId(checked_id(event, "from", wire.from)?),
+        candidate,
+    })
+}
+
+fn parse_candidate(wire: WireCandidate) -> Result<Option<Candidate>, MessageError> {
+    let event = SIGNAL_ICE;
+    let line = wire.candidate.unwrap_or_default();
+    let line = line.trim();
+    let line = line.strip_prefix("a=").unwrap_or(line);
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let short = |field, text: Option<String>| {
+        text.map(|text| at_most(event, field, text, LONGEST_ID))
+            .transpose()
+    };
+    Ok(Some(Candidate {
+        candidate: at_most(event, "candidate", line.to_owned(), LONGEST_CANDIDATE)?,
+        sdp_mid: short("sdpMid", wire.sdp_mid)?,
+        sdp_mline_index: wire.sdp_mline_index,
+        // RFC 8839 §5.4 allows 256 characters; browsers use 4 and some libraries 16.
+        username_fragment: wire
+            .username_fragment
+            .map(|text| at_most(event, "usernameFragment", text, 256))
+            .transpose()?,
+    }))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(
+    event: &'static str,
+    payload: Option<Value>,
+) -> Result<T, MessageError> {
+    let payload = payload.ok_or(MessageError::NoPayload { event })?;
+    T::deserialize(payload).map_err(|error| MessageError::Payload {
+        event,
+        // serde quotes the offending value, which may be as long as a frame.
+        why: error.to_string().chars().take(200).collect(),
+    })
+}
+
+fn checked_id(
+    event: &'static str,
+    field: &'static str,
+    text: String,
+) -> Result<String, MessageError> {
+    let fits = !text.is_empty() && text.chars().take(LONGEST_ID + 1).count() <= LONGEST_ID;
+    if fits && !text.chars().any(char::is_control) {
+        Ok(text)
+    } else {
+        Err(MessageError::Id { event, field })
+    }
+}
+
+fn at_most(
+    event: &'static str,
+    field: &'static str,
+    text: String,
+    most: usize,
+) -> Result<String, MessageError> {
+    if text.len() <= most {
+        Ok(text)
+    } else {
+        let size = text.len();
+        Err(MessageError::TooLong { event, field, size })
+    }
+}
+
+/// Reads the acknowledgement of `live:start`: `{ok: true, streamId}`, where some servers leave out `ok`.
+pub fn parse_started(args: Vec<Value>) -> Result<StreamId, StartError> {
+    let Some(reply) = args.into_iter().next() else {
+        return Err(StartError::Unusable("it is empty".to_owned()));
+    };
+    let error = reply.get("error").or_else(|| reply.get("message"));
+    let refused = match reply.get("ok") {
+        Some(ok) => ok != &Value::Bool(true),
+        None => reply == Value::Bool(false) || (error.is_some() && reply.get("streamId").is_none()),
+    };
+    if refused {
+        let why = match error {
+            Some(Value::String(text)) => {
+                text.chars().filter(|c| !c.is_control()).take(200).collect()
+            }
+            _ => "it gave no reason".to_owned(),
+        };
+        return Err(StartError::Refused(why));
+    }
+    read::<WireStarted>(LIVE_START, Some(reply))
+        .and_then(|wire| checked_id(LIVE_START, "streamId", wire.stream_id))
+        .map(StreamId)
+        .map_err(|error| StartError::Unusable(error.to_string()))
+}
+
+/// The payload of `live:start`.
+pub fn start_payload(title: &str) -> Value {
+    json!({ "title": title })
+}
+
+/// The payload of `live:end`.
+pub fn end_payload(stream_id: &StreamId) -> Value {
+    json!({ "streamId": stream_id.as_str() })
+}
+
+impl Outgoing {
+    /// The event's name and its one argument.
+    pub fn to_event(&self) -> (&'static str, Value) {
+        match self {
+            Self::Offer { stream_id, to, sdp } => (
+                SIGNAL_OFFER,
+                json!({
+                    "streamId": stream_id.as_str(),
+                    "to": to.as_str(),
+                    "offer": { "type": "offer", "sdp": sdp },
+                }),
+            ),
+            Self::Candidate {
+                stream_id,
+                to,
+                candidate,
+            } => (
+                SIGNAL_ICE,
+                json!({
+                    "streamId": stream_id.as_str(),
+                    "to": to.as_str(),
+                    "candidate": candidate_payload(candidate.as_ref()),
+                }),
+            ),
+            Self::ViewerRefused {
+                stream_id,
+                to,
+                reason: Refusal::Full { max },
+            } => (
+                VIEWER_REFUSED,
+                json!({
+                    "streamId": stream_id.as_str(),
+                    "to": to.as_str(),
+                    "reason": "full",
+                    "max": max,
+                }),
+            ),
+        }
+    }
+}
+
+/// `RTCIceCandidateInit`. The end of candidates is an empty string for the bundle's first section, as
+/// browsers write it themselves, and not `null`: pages wrap what comes in `new RTCIceCandidate(…)`,
+/// which throws on `null`. The section goes by its index: only the offer knows the names.
+fn candidate_payload(candidate: Option<&Candidate>) -> Value {
+    let Some(candidate) = candidate else {
+        return json!({ "candidate": "", "sdpMid": null, "sdpMLineIndex": 0 });
+    };
+    let mut payload = json!({
+        "candidate": candidate.candidate,
+        "sdpMid": candidate.sdp_mid,
+        "sdpMLineIndex": candidate.sdp_mline_index,
+    });
+    if let Some(fragment) = &candidate.username_fragment {
+        payload["usernameFragment"] = Value::from(fragment.as_str());
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests;

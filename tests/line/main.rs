@@ -1,0 +1,4 @@
+//! The line to the lobby: golden transcripts, and the client against servers that replay them.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod golden;
