@@ -1,1 +1,140 @@
-fn main() {}
+//! Viewers for tests and benchmarks, on the command line. Reports are JSON on standard output.
+
+use std::{env, net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+use swarm::{
+    churn::{Plan, churn},
+    crowd::{Crowd, Door, Watching},
+    tokens::Tokens,
+    viewer::Conduct,
+};
+use tokio::time::sleep;
+use url::Url;
+
+#[derive(Parser)]
+#[command(about = "Cheap WebRTC viewers for tests and benchmarks")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Let viewers join and watch, then report what they saw
+    Watch {
+        #[command(flatten)]
+        door: DoorArgs,
+        #[arg(long, default_value_t = 1)]
+        viewers: usize,
+        /// How long to watch once everybody has a picture
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Milliseconds from one join to the next
+        #[arg(long, default_value_t = 0)]
+        spacing: u64,
+    },
+    /// Let viewers come and go, a third of them broken off half-way, beside one that stays
+    Churn {
+        #[command(flatten)]
+        door: DoorArgs,
+        #[arg(long, default_value_t = 300)]
+        joins: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Mean time from one join to the next, in milliseconds
+        #[arg(long, default_value_t = 150)]
+        spacing: u64,
+    },
+}
+
+#[derive(Args)]
+struct DoorArgs {
+    /// The lobby's address (http or ws)
+    #[arg(long)]
+    lobby: Url,
+    /// A token for all viewers, in a file; without this and --secret-file, from SWARM_TOKEN
+    #[arg(long, conflicts_with = "secret_file")]
+    token_file: Option<PathBuf>,
+    /// The lobby's HS256 secret, in a file: every viewer gets a token of its own
+    #[arg(long)]
+    secret_file: Option<PathBuf>,
+    /// The local address to receive on, by default that of the default route's interface
+    #[arg(long)]
+    address: Option<IpAddr>,
+}
+
+impl DoorArgs {
+    fn open(self) -> Result<Door> {
+        let tokens = match (&self.secret_file, &self.token_file) {
+            (Some(path), _) => Tokens::from_secret_file(path)?,
+            (None, Some(path)) => Tokens::from_token_file(path)?,
+            (None, None) => Tokens::Shared(env::var("SWARM_TOKEN").context(
+                "no token: give --secret-file, --token-file or the environment's SWARM_TOKEN",
+            )?),
+        };
+        Door::new(self.lobby, tokens, self.address)
+    }
+}
+
+// One thread for all viewers: they shall take little from the host that they measure.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Watch {
+            door,
+            viewers,
+            seconds,
+            spacing,
+        } => {
+            let mut crowd =
+                Crowd::join(&door.open()?, viewers, Duration::from_millis(spacing)).await?;
+            crowd.pictures().await;
+            sleep(Duration::from_secs_f64(seconds)).await;
+            let report = crowd.leave().await?;
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            if report.failed > 0 {
+                bail!("{} of {viewers} viewers failed", report.failed);
+            }
+        }
+        Command::Churn {
+            door,
+            joins,
+            seed,
+            spacing,
+        } => {
+            let plan = Plan {
+                joins,
+                seed,
+                spacing: Duration::from_millis(spacing),
+                linger: Duration::from_secs(10),
+            };
+            run_churn(&door.open()?, &plan).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_churn(door: &Door, plan: &Plan) -> Result<()> {
+    let mut watcher = Watching::start(door.arrive(0, Conduct::Stays).await?);
+    if !watcher.picture().await {
+        let (report, _) = watcher.end().await?;
+        bail!(
+            "the watcher got no picture: {}",
+            report.error.unwrap_or_default()
+        );
+    }
+    let churned = churn(door, plan, 1, |_| {}).await?;
+    watcher.stop();
+    let (watcher, _) = watcher.end().await?;
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&json!({ "churn": churned, "watcher": watcher }))?
+    );
+    if churned.failed > 0 || watcher.error.is_some() {
+        bail!("{} of {} viewers failed", churned.failed, churned.joins);
+    }
+    Ok(())
+}

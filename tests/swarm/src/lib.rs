@@ -1,0 +1,11 @@
+//! Cheap WebRTC viewers: they speak to a lobby as a browser page does, receive a stream with str0m,
+//! and know when a frame is complete without decoding it.
+
+pub mod churn;
+pub mod crowd;
+pub mod frames;
+pub mod lobby;
+pub mod peer;
+pub mod stats;
+pub mod tokens;
+pub mod viewer;

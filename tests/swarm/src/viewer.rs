@@ -1,0 +1,279 @@
+//! One viewer, from joining to leaving, well behaved or not.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::json;
+use str0m::config::DtlsCert;
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    lobby::{Lobby, Said},
+    peer::{Peer, Progress, Seen},
+};
+
+/// A good viewer that has no picture by then gives up.
+const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What every viewer of a run shares.
+pub struct Common {
+    pub lobby: url::Url,
+    /// The address that the viewers' sockets are bound to.
+    pub address: IpAddr,
+    pub certificate: DtlsCert,
+}
+
+/// How a viewer behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conduct {
+    /// Watches until it is told to stop, then leaves.
+    Stays,
+    /// Leaves as soon as it has a picture.
+    LeavesAtKeyframe,
+    /// Leaves before the offer can have come.
+    LeavesBeforeOffer,
+    /// Takes the offer and says nothing for as long as it may, then goes.
+    NeverAnswers,
+    /// Closes its socket right after the answer and never opens the connection.
+    HangsUpAfterAnswer,
+    /// Breaks off in mid-picture: the socket closes, the UDP port falls silent.
+    BreaksOff,
+    /// Freezes in mid-picture: socket and port stay open, and nobody reads from them.
+    Freezes,
+}
+
+/// What became of a viewer. Times are in milliseconds from the moment it joined.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub viewer: usize,
+    pub conduct: Conduct,
+    pub offer_ms: Option<f64>,
+    pub connected_ms: Option<f64>,
+    pub first_packet_ms: Option<f64>,
+    pub first_keyframe_ms: Option<f64>,
+    pub frames: u64,
+    pub keyframes: u64,
+    pub longest_gap_ms: f64,
+    pub video_packets: u64,
+    pub audio_packets: u64,
+    pub lost_packets: u64,
+    pub bytes: u64,
+    pub plis: u64,
+    /// How long the viewer was there.
+    pub seconds: f64,
+    pub error: Option<String>,
+}
+
+/// What a viewer that went without a word leaves open.
+#[derive(Default)]
+pub struct Debris {
+    _lobby: Option<Lobby>,
+    _peer: Option<Peer>,
+}
+
+/// A viewer that has authenticated and found the stream, ready to join.
+pub struct Viewer {
+    number: usize,
+    conduct: Conduct,
+    stream: String,
+    lobby: Lobby,
+    peer: Peer,
+    joined: Instant,
+    offer: Option<Instant>,
+}
+
+impl Viewer {
+    pub async fn arrive(
+        common: &Common,
+        number: usize,
+        conduct: Conduct,
+        token: &str,
+    ) -> Result<Self> {
+        let mut lobby = Lobby::connect(&common.lobby, token).await?;
+        let stream = lobby.find_stream().await?;
+        let peer = Peer::new(common.address, common.certificate.clone()).await?;
+        Ok(Self {
+            number,
+            conduct,
+            stream,
+            lobby,
+            peer,
+            joined: Instant::now(),
+            offer: None,
+        })
+    }
+
+    /// Joins, behaves, and goes. `stop` ends a viewer that stays and one that lingers.
+    /// `picture` hears of the first keyframe.
+    pub async fn watch(
+        mut self,
+        stop: watch::Receiver<bool>,
+        picture: oneshot::Sender<()>,
+    ) -> (Report, Debris) {
+        self.joined = Instant::now();
+        let end = self.behave(stop, picture).await;
+        let report = self.report(end.err());
+        let debris = match self.conduct {
+            Conduct::Freezes => Debris {
+                _lobby: Some(self.lobby),
+                _peer: Some(self.peer),
+            },
+            Conduct::BreaksOff => Debris {
+                _lobby: None,
+                _peer: Some(self.peer),
+            },
+            _ => Debris::default(),
+        };
+        (report, debris)
+    }
+
+    async fn behave(
+        &mut self,
+        mut stop: watch::Receiver<bool>,
+        picture: oneshot::Sender<()>,
+    ) -> Result<()> {
+        let payload = json!({ "streamId": self.stream });
+        self.lobby.emit_with_ack("live:join", Some(payload)).await?;
+        if self.conduct == Conduct::LeavesBeforeOffer {
+            return self.leave().await;
+        }
+        let offer = timeout(PICTURE_PATIENCE, self.offer())
+            .await
+            .context("no offer came in time")??;
+        if self.conduct == Conduct::NeverAnswers {
+            return self.linger(&mut stop).await;
+        }
+        let answer = self.peer.answer(&offer)?;
+        let answer = json!({
+            "streamId": self.stream,
+            "answer": { "type": "answer", "sdp": answer },
+        });
+        self.lobby.emit("live:signal-answer", answer).await?;
+        if self.conduct == Conduct::HangsUpAfterAnswer {
+            return Ok(());
+        }
+        timeout(PICTURE_PATIENCE, self.picture())
+            .await
+            .context("no picture came in time")??;
+        // Nobody need be interested.
+        let _ = picture.send(());
+        match self.conduct {
+            Conduct::Stays => {
+                tokio::select! {
+                    end = self.stay() => end?,
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+                self.leave().await
+            }
+            Conduct::BreaksOff | Conduct::Freezes => Ok(()),
+            _ => self.leave().await,
+        }
+    }
+
+    /// The host's offer; candidates that come before it are a mistake that the page would not survive.
+    async fn offer(&mut self) -> Result<String> {
+        loop {
+            match self.lobby.next().await? {
+                Said::Offer { sdp } => {
+                    self.offer = Some(Instant::now());
+                    return Ok(sdp);
+                }
+                Said::Candidate(_) => bail!("a candidate came before the offer"),
+                said => self.heed(said)?,
+            }
+        }
+    }
+
+    /// Runs until the first complete keyframe.
+    async fn picture(&mut self) -> Result<()> {
+        loop {
+            if self.step().await? == Some(Progress::FirstKeyframe) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs until something ends it.
+    async fn stay(&mut self) -> Result<()> {
+        loop {
+            self.step().await?;
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Progress>> {
+        tokio::select! {
+            progress = self.peer.run() => match progress? {
+                Progress::Lost => bail!("the connection to the host was lost"),
+                progress => Ok(Some(progress)),
+            },
+            said = self.lobby.next() => {
+                match said? {
+                    Said::Candidate(Some(candidate)) => self.peer.add_candidate(&candidate),
+                    said => self.heed(said)?,
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn heed(&self, said: Said) -> Result<()> {
+        match said {
+            Said::Ended => bail!("the stream ended"),
+            Said::Refused => bail!("the host is full"),
+            Said::Ack { args, .. } if args[0] == false => bail!("the lobby knows no such stream"),
+            _ => Ok(()),
+        }
+    }
+
+    async fn leave(&mut self) -> Result<()> {
+        let payload = json!({ "streamId": self.stream });
+        self.lobby.emit("live:leave", payload).await?;
+        self.lobby.close().await
+    }
+
+    /// Stays on the line and says nothing.
+    async fn linger(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            _ = async { while self.lobby.next().await.is_ok() {} } => {}
+        }
+        Ok(())
+    }
+
+    fn report(&self, error: Option<anyhow::Error>) -> Report {
+        let now = Instant::now();
+        let seen: Seen = self.peer.seen();
+        let since_join = |at: Option<Instant>| at.map(|at| ms(at.duration_since(self.joined)));
+        let silence = seen.last_frame.map(|last| now.duration_since(last));
+        Report {
+            viewer: self.number,
+            conduct: self.conduct,
+            offer_ms: since_join(self.offer),
+            connected_ms: since_join(seen.connected),
+            first_packet_ms: since_join(seen.first_packet),
+            first_keyframe_ms: since_join(seen.first_keyframe),
+            frames: seen.frames,
+            keyframes: seen.keyframes,
+            longest_gap_ms: ms(seen.longest_gap.max(silence.unwrap_or_default())),
+            video_packets: seen.video_packets,
+            audio_packets: seen.audio_packets,
+            lost_packets: seen.lost_packets,
+            bytes: seen.bytes,
+            plis: seen.plis,
+            seconds: now.duration_since(self.joined).as_secs_f64(),
+            error: error.map(|error| format!("{error:#}")),
+        }
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 10.0
+}
