@@ -45,6 +45,7 @@ export class Lobby {
   /**
    * @param {object} options
    * @param {string} [options.secret] the HS256 secret; a random one when left out
+   * @param {string} [options.host] the address to listen on
    * @param {number} [options.port] 0 for a free one
    * @param {boolean} [options.ackHasOk] false: `live:start` is answered with `{streamId}` alone
    * @param {boolean} [options.ackStart] false: `live:start` is never answered
@@ -55,6 +56,7 @@ export class Lobby {
    */
   constructor(options = {}) {
     this.options = {
+      host: "127.0.0.1",
       port: 0,
       ackHasOk: true,
       ackStart: true,
@@ -78,7 +80,7 @@ export class Lobby {
   }
 
   get url() {
-    return `http://127.0.0.1:${this.port}`;
+    return `http://${this.options.host}:${this.port}`;
   }
 
   token(userId, options) {
@@ -104,7 +106,7 @@ export class Lobby {
   async #bind() {
     const deadline = Date.now() + 10_000;
     for (;;) {
-      this.http.listen(this.port, "127.0.0.1");
+      this.http.listen(this.port, this.options.host);
       try {
         await once(this.http, "listening");
         return;
@@ -291,6 +293,14 @@ export class Lobby {
   /** Cuts the host's TCP connection without a close frame. */
   cutHost() {
     this.hostSocket().conn.transport.socket.terminate();
+  }
+
+  /** Falls silent towards the host, as a frozen process does: the connection stays open, nothing is read or sent. */
+  freezeHost() {
+    const { conn } = this.hostSocket();
+    clearTimeout(conn.pingIntervalTimer);
+    clearTimeout(conn.pingTimeoutTimer);
+    conn.transport.socket.pause();
   }
 
   /** `41`: the server disconnects the host's namespace and leaves the connection open. */
