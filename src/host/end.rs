@@ -1,1 +1,149 @@
+//! The one table of ends: every way in which a viewer's stay can end, and what follows from it.
 
+use std::fmt;
+
+use tracing::Level;
+
+/// Why a viewer is no longer served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The lobby said that the viewer left.
+    Left,
+    /// The viewer closed its peer connection.
+    HungUp,
+    /// The viewer joined anew; its former branch makes way.
+    Rejoined,
+    /// The line to the lobby went down before the viewer had answered: its answer cannot come any more.
+    LineLost,
+    /// The host goes down.
+    Shutdown,
+    /// Branches of former viewers took too long to close for this one's to be opened.
+    NoRoom,
+    /// The branch made no offer in time.
+    NoOffer,
+    /// The viewer did not answer in time.
+    NoAnswer,
+    /// The answer is broken, or says that nothing can be watched.
+    BadAnswer,
+    /// ICE and DTLS did not come up in time.
+    NoConnection,
+    /// ICE or DTLS gave up.
+    IceFailed,
+    /// A connection that was up was lost and did not come back in time.
+    Vanished,
+    /// An element of the viewer's branch failed.
+    BranchError,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The stable name, for the journal's `REASON` field and for statistics.
+    pub name: &'static str,
+    /// What happened, and what to do where something can be done.
+    pub sentence: &'static str,
+    /// A leave is `INFO`; what somebody should look into on this device is `WARN`.
+    pub level: Level,
+    /// Whether the lobby is told. No end is, today: the protocol has no word for it, pages watch their
+    /// own peer connection. (A viewer that is refused has not begun, so it does not end.)
+    pub lobby_hears: bool,
+    /// Whether this end speaks against the camera or its encoder rather than against the viewer or its network.
+    pub against_camera: bool,
+}
+
+impl End {
+    /// Every end, in the table's order.
+    pub const ALL: [Self; 13] = [
+        Self::Left,
+        Self::HungUp,
+        Self::Rejoined,
+        Self::LineLost,
+        Self::Shutdown,
+        Self::NoRoom,
+        Self::NoOffer,
+        Self::NoAnswer,
+        Self::BadAnswer,
+        Self::NoConnection,
+        Self::IceFailed,
+        Self::Vanished,
+        Self::BranchError,
+    ];
+
+    /// This end's row.
+    #[rustfmt::skip]
+    pub const fn row(self) -> Row {
+        //                                  name             level        lobby  camera  sentence
+        match self {
+            Self::Left         => row("left",          Level::INFO, false, false, "the viewer left"),
+            Self::HungUp       => row("hung-up",       Level::INFO, false, false, "the viewer closed its connection"),
+            Self::Rejoined     => row("rejoined",      Level::INFO, false, false, "the viewer joined anew, its former branch is closed"),
+            Self::LineLost     => row("line-lost",     Level::INFO, false, false, "the line to the lobby was lost before the viewer had answered"),
+            Self::Shutdown     => row("shutdown",      Level::INFO, false, false, "the host goes down"),
+            Self::NoRoom       => row("no-room",       Level::WARN, false, false, "former viewers' branches were too slow to close"),
+            Self::NoOffer      => row("no-offer",      Level::WARN, false, true,  "the branch made no offer in time; is the device overloaded?"),
+            Self::NoAnswer     => row("no-answer",     Level::INFO, false, false, "the viewer did not answer the offer"),
+            Self::BadAnswer    => row("bad-answer",    Level::INFO, false, false, "the viewer's answer cannot be used"),
+            Self::NoConnection => row("no-connection", Level::INFO, false, false, "no way to the viewer was found in time; behind a strict NAT or firewall a TURN server under [ice] is needed"),
+            Self::IceFailed    => row("ice-failed",    Level::INFO, false, false, "the connection to the viewer failed; behind a strict NAT or firewall a TURN server under [ice] is needed"),
+            Self::Vanished     => row("vanished",      Level::INFO, false, false, "the viewer was lost and did not come back"),
+            Self::BranchError  => row("branch-error",  Level::WARN, false, true,  "the viewer's branch failed"),
+        }
+    }
+}
+
+const fn row(
+    name: &'static str,
+    level: Level,
+    lobby_hears: bool,
+    against_camera: bool,
+    sentence: &'static str,
+) -> Row {
+    Row {
+        name,
+        sentence,
+        level,
+        lobby_hears,
+        against_camera,
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_for_fields() {
+        let mut names: Vec<_> = End::ALL.iter().map(|end| end.row().name).collect();
+        for name in &names {
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{name}"
+            );
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), End::ALL.len());
+    }
+
+    #[test]
+    fn a_viewers_own_fault_never_counts_against_the_camera() {
+        for end in [
+            End::Left,
+            End::HungUp,
+            End::NoAnswer,
+            End::BadAnswer,
+            End::NoConnection,
+            End::IceFailed,
+            End::Vanished,
+        ] {
+            assert!(!end.row().against_camera, "{end}");
+            assert_eq!(end.row().level, Level::INFO, "{end}");
+        }
+    }
+}

@@ -1,5 +1,285 @@
 //! The rules: who watches, in which state, what happens next.
+//!
+//! [`run`] is the one task that hears the line, the media and the clock. It asks the [`Roster`] what
+//! follows and carries that out; it alone holds the branches.
 
+pub mod action;
 pub mod end;
+mod log;
 pub mod roster;
 pub mod viewer;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep_until, timeout, timeout_at},
+};
+use tracing::{debug, warn};
+
+use self::{action::Action, roster::Roster};
+use crate::{
+    media::{BranchId, CameraEvent, MediaEvent, branch::Branch, camera::Camera},
+    signaling::{
+        client::{LineCommand, LineEvent},
+        message::{Outgoing, StreamId},
+    },
+};
+
+/// How long the line may take to say `live:end` and close before the branches are closed all the same.
+pub const LINE_CLOSES_WITHIN: Duration = Duration::from_millis(500);
+/// How long the branches may take to close when the host goes down.
+pub const BRANCHES_CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Messages kept for a line that is slow to take them: some 40 viewers' offers and candidates.
+const OUTBOX_MAX: usize = 1024;
+
+/// What the host is connected to.
+#[derive(Debug)]
+pub struct Links {
+    pub camera: Camera,
+    pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    pub line: mpsc::Sender<LineCommand>,
+    pub line_events: mpsc::Receiver<LineEvent>,
+    /// Where the host shows how it is; changes only are sent.
+    pub status: watch::Sender<HostStatus>,
+}
+
+/// How the host is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostStatus {
+    /// The stream as the lobby knows it now.
+    pub stream_id: Option<StreamId>,
+    /// Viewers that hold a place, connected or on their way.
+    pub viewers: usize,
+    /// Whether the lobby can be spoken to.
+    pub line_up: bool,
+}
+
+/// Why the host cannot go on. For every one of them the process has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("the camera failed: {0}")]
+    Camera(String),
+    #[error(
+        "the teardown of branch {} hangs; its threads and sockets can only be freed by a new process", .0.0
+    )]
+    TeardownHung(BranchId),
+    /// One of our own tasks is gone without being asked to; its panic is in the log.
+    #[error("the {0} task ended by itself")]
+    TaskGone(&'static str),
+}
+
+/// Serves viewers until `shutdown` resolves. On the way out, clean or not, the lobby hears of the
+/// stream's end first and then the branches are closed.
+pub async fn run(
+    max_viewers: usize,
+    links: Links,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), HostError> {
+    let mut host = Host {
+        roster: Roster::new(max_viewers),
+        branches: HashMap::new(),
+        outbox: VecDeque::new(),
+        outbox_overflowed: false,
+        links,
+    };
+    let outcome = host.serve(shutdown).await;
+    host.take_down().await;
+    outcome
+}
+
+/// What wakes the host.
+#[derive(Debug)]
+enum Input {
+    ShutDown,
+    Deadline,
+    MessageSent,
+    Line(LineEvent),
+    Media(MediaEvent),
+}
+
+#[derive(Debug)]
+struct Host {
+    roster: Roster,
+    branches: HashMap<BranchId, Branch>,
+    /// Never waited for: a line that is slow to take messages holds up nobody's media.
+    outbox: VecDeque<Outgoing>,
+    outbox_overflowed: bool,
+    links: Links,
+}
+
+impl Host {
+    async fn serve(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), HostError> {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            match self.next_input(shutdown.as_mut()).await? {
+                Input::ShutDown => return Ok(()),
+                Input::Deadline => self.roster.tick(now()),
+                Input::MessageSent => continue,
+                Input::Line(event) => self.line_event(event),
+                Input::Media(event) => self.media_event(event)?,
+            }
+            self.carry_out()?;
+            self.show_status();
+        }
+    }
+
+    async fn next_input(
+        &mut self,
+        shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Input, HostError> {
+        let links = &mut self.links;
+        tokio::select! {
+            () = shutdown => Ok(Input::ShutDown),
+            () = until(self.roster.next_deadline()) => Ok(Input::Deadline),
+            permit = links.line.reserve(), if !self.outbox.is_empty() => {
+                let permit = permit.map_err(|_| HostError::TaskGone("line"))?;
+                if let Some(message) = self.outbox.pop_front() {
+                    permit.send(LineCommand::Send(message));
+                }
+                Ok(Input::MessageSent)
+            }
+            event = links.line_events.recv() => {
+                event.map(Input::Line).ok_or(HostError::TaskGone("line"))
+            }
+            event = links.media_events.recv() => {
+                event.map(Input::Media).ok_or(HostError::TaskGone("camera"))
+            }
+        }
+    }
+
+    fn line_event(&mut self, event: LineEvent) {
+        match event {
+            LineEvent::Live { stream_id } => self.roster.line_live(stream_id, now()),
+            LineEvent::Message(message) => self.roster.message(message, now()),
+            LineEvent::Lost { why } => {
+                self.roster.line_lost(why, now());
+                self.outbox.clear();
+                self.outbox_overflowed = false;
+            }
+        }
+    }
+
+    fn media_event(&mut self, event: MediaEvent) -> Result<(), HostError> {
+        match event {
+            MediaEvent::Branch { branch, event } => {
+                self.roster.branch_event(branch, event, now());
+                Ok(())
+            }
+            MediaEvent::Camera(CameraEvent::Failed { why }) => Err(HostError::Camera(why)),
+        }
+    }
+
+    fn carry_out(&mut self) -> Result<(), HostError> {
+        while let Some(action) = self.roster.next_action() {
+            match action {
+                Action::OpenBranch(id) => {
+                    self.branches.insert(id, self.links.camera.open_branch(id));
+                }
+                Action::SetAnswer(id, answer) => {
+                    if let Some(branch) = self.branches.get(&id) {
+                        branch.set_answer(answer.into_sdp());
+                    }
+                }
+                Action::AddCandidate(id, candidate) => {
+                    if let Some(branch) = self.branches.get(&id) {
+                        branch.add_candidate(candidate.map(|checked| checked.into_candidate()));
+                    }
+                }
+                Action::CloseBranch(id) => {
+                    if let Some(branch) = self.branches.remove(&id) {
+                        branch.close();
+                    }
+                }
+                Action::Tell(message) => self.post(message),
+                Action::Report(report) => log::report(&report),
+                Action::Fatal { branch } => return Err(HostError::TeardownHung(branch)),
+            }
+        }
+        Ok(())
+    }
+
+    fn post(&mut self, message: Outgoing) {
+        if self.outbox.len() < OUTBOX_MAX {
+            self.outbox.push_back(message);
+        } else if !std::mem::replace(&mut self.outbox_overflowed, true) {
+            warn!(
+                event = "outbox-full",
+                "the lobby takes messages too slowly; {OUTBOX_MAX} wait, further ones are dropped"
+            );
+        }
+    }
+
+    fn show_status(&self) {
+        let status = HostStatus {
+            stream_id: self.roster.stream().cloned(),
+            viewers: self.roster.viewers(),
+            line_up: self.roster.stream().is_some(),
+        };
+        self.links.status.send_if_modified(|shown| {
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+    }
+
+    /// Ends the stream in the lobby, so that pages show its end and not a lost connection, and then
+    /// closes the branches. Bounded, whatever hangs.
+    async fn take_down(&mut self) {
+        let links = &mut self.links;
+        // Heard all the while: a line that waits to be heard takes no commands.
+        let line_closed = async {
+            let _ = tokio::join!(links.line.send(LineCommand::Close), async {
+                while links.line_events.recv().await.is_some() {}
+            });
+        };
+        if timeout(LINE_CLOSES_WITHIN, line_closed).await.is_err() {
+            debug!(event = "line-slow-to-close", "the line is still closing");
+        }
+
+        self.roster.shut_down(now());
+        let deadline = tokio::time::Instant::now() + BRANCHES_CLOSE_WITHIN;
+        loop {
+            // Another branch's hanging teardown is no reason to leave the rest open.
+            while self.carry_out().is_err() {}
+            if self.roster.is_empty() {
+                break;
+            }
+            match timeout_at(deadline, self.links.media_events.recv()).await {
+                Ok(Some(MediaEvent::Branch { branch, event })) => {
+                    self.roster.branch_event(branch, event, now());
+                }
+                Ok(Some(MediaEvent::Camera(_))) => {}
+                Ok(None) | Err(_) => {
+                    let branches = self.roster.closing();
+                    warn!(
+                        event = "branches-left-open",
+                        branches, "branches did not close in time"
+                    );
+                    break;
+                }
+            }
+        }
+        self.show_status();
+        let counts = self.roster.counts();
+        debug!(event = "host-down", ?counts, "host is down");
+    }
+}
+
+/// Tokio's clock, so that tests may pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,1 +1,366 @@
+//! THE set of viewers: the only place that adds or removes one. Pure: the time is an argument.
+//!
+//! One input, then drain [`Roster::next_action`]; call [`Roster::tick`] at [`Roster::next_deadline`].
+//!
+//! What always holds:
+//! - a viewer has one branch; a former branch of it may still be closing, but is no viewer's any more;
+//! - there are never more than `max` viewers, those of a former stream included;
+//! - there are never more than `max` + [`CLOSING_SPARE`] branches, those that close included;
+//! - every viewer that is not Live has a deadline, and every branch that closes has one.
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use super::{
+    action::{Action, Ignored, Report},
+    end::End,
+    viewer::{Ending, Rejoin, Viewer},
+};
+use crate::{
+    media::{BranchEvent, BranchId},
+    signaling::message::{Incoming, Outgoing, Refusal, StreamId, ViewerId},
+};
+
+/// For a branch to be taken down: tens of milliseconds. One that needs longer than this hangs.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many branches beyond `max` there may be while some are closing. Enough for a page that is
+/// reloaded on a full host; a flood of joins and leaves waits here instead of piling up pipelines.
+pub const CLOSING_SPARE: usize = 8;
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Joins that were given a place.
+    pub joined: u64,
+    /// Joins that were refused because the host was full.
+    pub refused: u64,
+    /// Messages that nothing followed from; candidates for TCP, which every browser sends, are not counted.
+    pub ignored: u64,
+}
+
+/// Who watches.
+#[derive(Debug)]
+pub struct Roster {
+    max: usize,
+    /// The stream that the lobby knows now; `None` while the line is down.
+    stream: Option<StreamId>,
+    viewers: BTreeMap<ViewerId, Viewer>,
+    /// Branches on their way out, and when that becomes too long.
+    closing: BTreeMap<BranchId, Instant>,
+    going_down: bool,
+    next_branch: u64,
+    counts: Counts,
+    actions: VecDeque<Action>,
+}
+
+impl Roster {
+    /// An empty roster with `max` places.
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            stream: None,
+            viewers: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            going_down: false,
+            next_branch: 1,
+            counts: Counts::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What to do next. To be drained after every input.
+    ///
+    /// What was meant for a stream that the lobby no longer knows is left out: it would not pass it on.
+    pub fn next_action(&mut self) -> Option<Action> {
+        loop {
+            let action = self.actions.pop_front()?;
+            match &action {
+                Action::Tell(message) if Some(stream_of(message)) != self.stream.as_ref() => {}
+                Action::Report(Report::Ignored { what, .. }) => {
+                    self.counts.ignored += u64::from(!what.is_harmless());
+                    return Some(action);
+                }
+                _ => return Some(action),
+            }
+        }
+    }
+
+    /// When [`Roster::tick`] is to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let viewers = self.viewers.values().filter_map(Viewer::deadline);
+        viewers.chain(self.closing.values().copied()).min()
+    }
+
+    /// The stream that the lobby knows now.
+    pub fn stream(&self) -> Option<&StreamId> {
+        self.stream.as_ref()
+    }
+
+    /// How many places are taken.
+    pub fn viewers(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// How many branches are on their way out.
+    pub fn closing(&self) -> usize {
+        self.closing.len()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Nobody watches and every branch is gone.
+    pub fn is_empty(&self) -> bool {
+        self.viewers.is_empty() && self.closing.is_empty()
+    }
+
+    /// The lobby knows us, under a new stream id.
+    pub fn line_live(&mut self, stream: StreamId, now: Instant) {
+        if self.stream.as_ref() == Some(&stream) {
+            return;
+        }
+        if self.stream.is_some() {
+            self.line_lost("the lobby gave the stream a new id".to_owned(), now);
+        }
+        self.report(Report::LineLive {
+            stream: stream.clone(),
+        });
+        self.stream = Some(stream);
+    }
+
+    /// The line is down. Who has answered keeps the picture; who has not cannot any more.
+    pub fn line_lost(&mut self, why: String, now: Instant) {
+        if self.stream.take().is_none() {
+            return;
+        }
+        self.report(Report::LineLost { why });
+        self.end_where(|viewer| !viewer.has_answered(), |_| End::LineLost, now);
+    }
+
+    /// The lobby passed on a message.
+    pub fn message(&mut self, message: Incoming, now: Instant) {
+        match message {
+            Incoming::ViewerJoin { stream_id, viewer } => self.join(stream_id, viewer, now),
+            Incoming::ViewerLeft { stream_id, viewer } => {
+                if self.known(&stream_id, &viewer).is_some() {
+                    self.end(&viewer, End::Left.into(), now);
+                    self.fill_room(now);
+                }
+            }
+            Incoming::Answer {
+                stream_id,
+                from,
+                sdp,
+            } => {
+                if let Some((viewer, out)) = self.known(&stream_id, &from) {
+                    let flow = viewer.answer(&sdp, now, out);
+                    self.follow(&from, flow, now);
+                }
+            }
+            Incoming::Candidate {
+                stream_id,
+                from,
+                candidate,
+            } => {
+                if let Some((viewer, out)) = self.known(&stream_id, &from) {
+                    viewer.candidate(candidate.as_ref(), out);
+                }
+            }
+        }
+    }
+
+    /// A branch reported something. What branches that are closing say, save that they are closed, is past.
+    pub fn branch_event(&mut self, branch: BranchId, event: BranchEvent, now: Instant) {
+        let closed = event == BranchEvent::Closed;
+        if closed && self.closing.remove(&branch).is_some() {
+            self.fill_room(now);
+            return;
+        }
+        let of_branch = |viewer: &&mut Viewer| viewer.branch == branch && !viewer.is_waiting();
+        let Some(viewer) = self.viewers.values_mut().find(of_branch) else {
+            return;
+        };
+        let id = viewer.id.clone();
+        if closed {
+            let ending = Ending {
+                end: End::BranchError,
+                detail: Some("it closed by itself".to_owned()),
+            };
+            self.end(&id, ending, now);
+            self.closing.remove(&branch);
+            self.fill_room(now);
+            return;
+        }
+        let flow = viewer.branch_event(event, now, &mut self.actions);
+        self.follow(&id, flow, now);
+    }
+
+    /// Time passes: who is out of patience ends.
+    pub fn tick(&mut self, now: Instant) {
+        let expired = |viewer: &Viewer| viewer.deadline().is_some_and(|deadline| deadline <= now);
+        self.end_where(expired, Viewer::end_of_patience, now);
+        for (branch, deadline) in &mut self.closing {
+            if *deadline <= now {
+                // Said again after as long, should anybody still be listening.
+                *deadline = now + CLOSE_WITHIN;
+                self.actions.push_back(Action::Fatal { branch: *branch });
+            }
+        }
+        self.fill_room(now);
+    }
+
+    /// Ends everybody and lets nobody in any more; [`Roster::is_empty`] tells when all are gone.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.going_down = true;
+        self.end_where(|_| true, |_| End::Shutdown, now);
+    }
+
+    fn join(&mut self, stream: StreamId, id: ViewerId, now: Instant) {
+        if self.going_down {
+            return self.ignore(id, Ignored::GoingDown);
+        }
+        if self.stream.as_ref() != Some(&stream) {
+            return self.ignore(id, Ignored::OtherStream);
+        }
+        if let Some(viewer) = self.viewers.get_mut(&id) {
+            if viewer.stream == stream && viewer.join_again(&mut self.actions) == Rejoin::Patience {
+                return;
+            }
+            self.end(&id, End::Rejoined.into(), now);
+        } else if self.viewers.len() >= self.max {
+            return self.refuse(stream, id);
+        }
+        self.admit(stream, id, now);
+        self.fill_room(now);
+    }
+
+    fn refuse(&mut self, stream_id: StreamId, viewer: ViewerId) {
+        self.counts.refused += 1;
+        self.actions
+            .push_back(Action::Tell(Outgoing::ViewerRefused {
+                stream_id,
+                to: viewer.clone(),
+                reason: Refusal::Full { max: self.max },
+            }));
+        self.report(Report::Refused {
+            viewer,
+            max: self.max,
+        });
+    }
+
+    /// The one place where a viewer is added.
+    fn admit(&mut self, stream: StreamId, id: ViewerId, now: Instant) {
+        let branch = BranchId(self.next_branch);
+        self.next_branch += 1;
+        self.counts.joined += 1;
+        self.report(Report::Joined {
+            viewer: id.clone(),
+            stream: stream.clone(),
+            branch,
+        });
+        self.viewers
+            .insert(id.clone(), Viewer::new(id, stream, branch, now));
+    }
+
+    /// The one place where a viewer is removed.
+    fn end(&mut self, id: &ViewerId, ending: Ending, now: Instant) {
+        let Some(viewer) = self.viewers.remove(id) else {
+            return;
+        };
+        if !viewer.is_waiting() {
+            self.actions.push_back(Action::CloseBranch(viewer.branch));
+            self.closing.insert(viewer.branch, now + CLOSE_WITHIN);
+        }
+        let after = viewer.age(now);
+        self.report(Report::Ended {
+            viewer: viewer.id,
+            stream: viewer.stream,
+            branch: viewer.branch,
+            end: ending.end,
+            detail: ending.detail,
+            after,
+        });
+    }
+
+    fn end_where(
+        &mut self,
+        doomed: impl Fn(&Viewer) -> bool,
+        end: impl Fn(&Viewer) -> End,
+        now: Instant,
+    ) {
+        let doomed: Vec<_> = self
+            .viewers
+            .values()
+            .filter(|viewer| doomed(viewer))
+            .map(|viewer| (viewer.id.clone(), end(viewer)))
+            .collect();
+        for (id, end) in doomed {
+            self.end(&id, end.into(), now);
+        }
+    }
+
+    /// Opens branches for those who wait, first come first served, as far as there is room.
+    fn fill_room(&mut self, now: Instant) {
+        let waiting = self.viewers.values().filter(|viewer| viewer.is_waiting());
+        let open = self.viewers.len() - waiting.count() + self.closing.len();
+        for _ in open..self.max.saturating_add(CLOSING_SPARE) {
+            let waiting = self
+                .viewers
+                .values_mut()
+                .filter(|viewer| viewer.is_waiting());
+            let Some(first) = waiting.min_by_key(|viewer| viewer.branch) else {
+                return;
+            };
+            first.open(now, &mut self.actions);
+        }
+    }
+
+    /// The viewer of that stream, or a word about a stranger.
+    fn known(
+        &mut self,
+        stream: &StreamId,
+        id: &ViewerId,
+    ) -> Option<(&mut Viewer, &mut VecDeque<Action>)> {
+        if self
+            .viewers
+            .get(id)
+            .is_none_or(|viewer| viewer.stream != *stream)
+        {
+            self.ignore(id.clone(), Ignored::Stranger);
+            return None;
+        }
+        let viewer = self.viewers.get_mut(id)?;
+        Some((viewer, &mut self.actions))
+    }
+
+    fn follow(&mut self, id: &ViewerId, flow: ControlFlow<Ending>, now: Instant) {
+        if let ControlFlow::Break(ending) = flow {
+            self.end(id, ending, now);
+            self.fill_room(now);
+        }
+    }
+
+    fn ignore(&mut self, viewer: ViewerId, what: Ignored) {
+        self.report(Report::Ignored { viewer, what });
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+}
+
+fn stream_of(message: &Outgoing) -> &StreamId {
+    match message {
+        Outgoing::Offer { stream_id, .. }
+        | Outgoing::Candidate { stream_id, .. }
+        | Outgoing::ViewerRefused { stream_id, .. } => stream_id,
+    }
+}
+
+#[cfg(test)]
+mod tests;

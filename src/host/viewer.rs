@@ -1,1 +1,451 @@
+//! One viewer's life, from its join to its end. Pure: the time is an argument.
+//!
+//! ```text
+//! Waiting → Opening → Offered → Connecting → Live ⇄ Disconnected
+//! ```
+//! Every state but Live has a deadline, so nobody holds a place without being served.
 
+use std::{
+    collections::VecDeque,
+    mem,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use super::{
+    action::{Action, Ignored, Report},
+    end::End,
+};
+use crate::{
+    media::{
+        BranchEvent, BranchId,
+        sdp::{CheckedCandidate, OfferFacts, check_answer, check_candidate},
+    },
+    signaling::message::{Candidate, Outgoing, StreamId, ViewerId},
+};
+
+/// For former viewers' branches to make room. They have [`super::roster::CLOSE_WITHIN`] to close.
+pub const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
+/// From the opening of a branch to its offer: tens of milliseconds, a second or two on a slow board under load.
+pub const OFFER_WITHIN: Duration = Duration::from_secs(5);
+/// From the offer to the viewer's answer: two trips through the lobby and a page that may just be starting its decoder.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// From the answer to media: ICE over TURN with lost packets needs about ten seconds, DTLS a few round trips more.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// For ICE to find the viewer again: browsers give up after about as long.
+pub const RECOVER_WITHIN: Duration = Duration::from_secs(15);
+
+/// How many candidates a viewer may send in all. A laptop with Wi-Fi, Ethernet, VPN, IPv6 and a TURN server sends about 20.
+pub const CANDIDATES_MAX: usize = 64;
+/// How often the offer is repeated to a viewer that joins again before it has answered.
+/// Each repeat costs some kilobytes on the line for a join of a hundred bytes.
+pub const OFFER_REPEATS_MAX: usize = 3;
+
+/// The viewer's stay is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    pub end: End,
+    pub detail: Option<String>,
+}
+
+impl From<End> for Ending {
+    fn from(end: End) -> Self {
+        Self { end, detail: None }
+    }
+}
+
+fn ended(end: End, detail: impl ToString) -> ControlFlow<Ending> {
+    ControlFlow::Break(Ending {
+        end,
+        detail: Some(detail.to_string()),
+    })
+}
+
+/// Where a viewer stands.
+#[derive(Debug)]
+pub enum State {
+    /// Admitted, but former viewers' branches must close before its own is opened.
+    Waiting { deadline: Instant },
+    /// The branch builds; its offer is awaited.
+    Opening {
+        deadline: Instant,
+        /// Candidates that came before the offer. Branches promise not to do that, but a page that
+        /// gets one is lost, so the order is made sure here.
+        held: Vec<Candidate>,
+    },
+    /// The offer is sent; the answer is awaited.
+    Offered {
+        deadline: Instant,
+        offer: Box<Offer>,
+    },
+    /// The answer is set; ICE and DTLS are at work.
+    Connecting { deadline: Instant, terms: Terms },
+    /// Media flows. The only state without a deadline.
+    Live { terms: Terms },
+    /// ICE lost the viewer, perhaps for a moment.
+    Disconnected { deadline: Instant, terms: Terms },
+}
+
+/// What was said so far to a viewer that has not answered.
+#[derive(Debug)]
+pub struct Offer {
+    sdp: String,
+    facts: OfferFacts,
+    /// Our candidates so far, for a page that joins again.
+    sent: Vec<Candidate>,
+    /// The viewer's candidates so far: `webrtcbin` must see the answer first.
+    early: Vec<Option<CheckedCandidate>>,
+    repeats: usize,
+}
+
+/// What offer and answer agreed on, for checking later candidates against.
+#[derive(Debug, Default)]
+pub struct Terms {
+    facts: OfferFacts,
+    ufrags: Vec<String>,
+}
+
+/// What a repeated join of a viewer calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejoin {
+    /// Nothing: what it waits for is on its way, or has been repeated to it.
+    Patience,
+    /// The answered connection belongs to a page that is gone: begin anew.
+    Restart,
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub struct Viewer {
+    pub id: ViewerId,
+    /// The stream that it joined. After a loss of the line this may not be the lobby's current one.
+    pub stream: StreamId,
+    pub branch: BranchId,
+    joined: Instant,
+    state: State,
+    candidates_taken: usize,
+    reported_excess: bool,
+}
+
+impl Viewer {
+    /// A viewer that is admitted; [`Viewer::open`] comes next, as soon as there is room.
+    pub fn new(id: ViewerId, stream: StreamId, branch: BranchId, now: Instant) -> Self {
+        Self {
+            id,
+            stream,
+            branch,
+            joined: now,
+            state: State::Waiting {
+                deadline: now + WAIT_FOR_ROOM,
+            },
+            candidates_taken: 0,
+            reported_excess: false,
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// When this state's patience ends; `None` in Live only.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { deadline }
+            | State::Opening { deadline, .. }
+            | State::Offered { deadline, .. }
+            | State::Connecting { deadline, .. }
+            | State::Disconnected { deadline, .. } => Some(deadline),
+            State::Live { .. } => None,
+        }
+    }
+
+    /// How this viewer ends when its deadline passes.
+    pub fn end_of_patience(&self) -> End {
+        match self.state {
+            State::Waiting { .. } => End::NoRoom,
+            State::Opening { .. } => End::NoOffer,
+            State::Offered { .. } => End::NoAnswer,
+            State::Connecting { .. } => End::NoConnection,
+            State::Live { .. } | State::Disconnected { .. } => End::Vanished,
+        }
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// Whether its answer has come. From then on it can do without the lobby.
+    pub fn has_answered(&self) -> bool {
+        match self.state {
+            State::Waiting { .. } | State::Opening { .. } | State::Offered { .. } => false,
+            State::Connecting { .. } | State::Live { .. } | State::Disconnected { .. } => true,
+        }
+    }
+
+    /// How long it has been with us.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.joined)
+    }
+
+    /// Opens its branch.
+    pub fn open(&mut self, now: Instant, out: &mut VecDeque<Action>) {
+        self.state = State::Opening {
+            deadline: now + OFFER_WITHIN,
+            held: Vec::new(),
+        };
+        out.push_back(Action::OpenBranch(self.branch));
+    }
+
+    /// The viewer joined again, under the same stream.
+    pub fn join_again(&mut self, out: &mut VecDeque<Action>) -> Rejoin {
+        match &mut self.state {
+            State::Waiting { .. } | State::Opening { .. } => {
+                out.push_back(ignored(&self.id, Ignored::OfferOnItsWay));
+                Rejoin::Patience
+            }
+            // The page may have been made anew before it saw the offer; nothing has been answered, so
+            // the same offer is still good.
+            State::Offered { offer, .. } => {
+                if offer.repeats == OFFER_REPEATS_MAX {
+                    out.push_back(ignored(&self.id, Ignored::OfferRepeatedEnough));
+                    return Rejoin::Patience;
+                }
+                offer.repeats += 1;
+                out.push_back(tell_offer(&self.stream, &self.id, &offer.sdp));
+                out.extend(
+                    offer
+                        .sent
+                        .iter()
+                        .map(|candidate| tell_candidate(&self.stream, &self.id, candidate.clone())),
+                );
+                Rejoin::Patience
+            }
+            State::Connecting { .. } | State::Live { .. } | State::Disconnected { .. } => {
+                Rejoin::Restart
+            }
+        }
+    }
+
+    /// The viewer answered.
+    pub fn answer(
+        &mut self,
+        sdp: &str,
+        now: Instant,
+        out: &mut VecDeque<Action>,
+    ) -> ControlFlow<Ending> {
+        let State::Offered { offer, .. } = &mut self.state else {
+            out.push_back(ignored(&self.id, Ignored::UnawaitedAnswer));
+            return ControlFlow::Continue(());
+        };
+        let answer = match check_answer(sdp, &offer.facts) {
+            Ok(answer) => answer,
+            Err(fault) => return ended(End::BadAnswer, fault),
+        };
+        let terms = Terms {
+            facts: mem::take(&mut offer.facts),
+            ufrags: answer.ufrags().to_vec(),
+        };
+        out.push_back(Action::SetAnswer(self.branch, answer));
+        for candidate in mem::take(&mut offer.early) {
+            match stale(candidate.as_ref(), &terms) {
+                Some(why) => out.push_back(ignored(&self.id, why)),
+                None => out.push_back(Action::AddCandidate(self.branch, candidate)),
+            }
+        }
+        self.state = State::Connecting {
+            deadline: now + CONNECT_WITHIN,
+            terms,
+        };
+        ControlFlow::Continue(())
+    }
+
+    /// The viewer sent a candidate; `None` ends them.
+    pub fn candidate(&mut self, candidate: Option<&Candidate>, out: &mut VecDeque<Action>) {
+        if matches!(self.state, State::Waiting { .. } | State::Opening { .. }) {
+            out.push_back(ignored(&self.id, Ignored::UnawaitedCandidate));
+            return;
+        }
+        if self.candidates_taken == CANDIDATES_MAX {
+            if !mem::replace(&mut self.reported_excess, true) {
+                out.push_back(ignored(&self.id, Ignored::TooManyCandidates));
+            }
+            return;
+        }
+        self.candidates_taken += 1;
+        match self.place_candidate(candidate) {
+            Ok(Some(action)) => out.push_back(action),
+            Ok(None) => {}
+            Err(why) => out.push_back(ignored(&self.id, why)),
+        }
+    }
+
+    /// Keeps a candidate until the answer is there, or passes it on.
+    fn place_candidate(
+        &mut self,
+        candidate: Option<&Candidate>,
+    ) -> Result<Option<Action>, Ignored> {
+        match &mut self.state {
+            State::Waiting { .. } | State::Opening { .. } => Err(Ignored::UnawaitedCandidate),
+            State::Offered { offer, .. } => {
+                let checked = candidate
+                    .map(|candidate| check_candidate(candidate, &offer.facts))
+                    .transpose()?;
+                offer.early.push(checked);
+                Ok(None)
+            }
+            State::Connecting { terms, .. }
+            | State::Live { terms }
+            | State::Disconnected { terms, .. } => {
+                let checked = candidate
+                    .map(|candidate| check_candidate(candidate, &terms.facts))
+                    .transpose()?;
+                match stale(checked.as_ref(), terms) {
+                    Some(why) => Err(why),
+                    None => Ok(Some(Action::AddCandidate(self.branch, checked))),
+                }
+            }
+        }
+    }
+
+    /// Its branch reported something. [`BranchEvent::Closed`] is the roster's affair.
+    pub fn branch_event(
+        &mut self,
+        event: BranchEvent,
+        now: Instant,
+        out: &mut VecDeque<Action>,
+    ) -> ControlFlow<Ending> {
+        match event {
+            BranchEvent::Offer { sdp } => return self.offer(sdp, now, out),
+            BranchEvent::Candidate(candidate) => self.local_candidate(candidate, out),
+            BranchEvent::Connected => self.connected(now, out),
+            BranchEvent::Disconnected => self.disconnected(now, out),
+            BranchEvent::AnswerRejected { why } => return ended(End::BadAnswer, why),
+            BranchEvent::Failed => return ControlFlow::Break(End::IceFailed.into()),
+            BranchEvent::HungUp => return ControlFlow::Break(End::HungUp.into()),
+            BranchEvent::Error { why } => return ended(End::BranchError, why),
+            BranchEvent::Closed => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The first offer is sent on with what was held back for it. Later ones are not: pages do not renegotiate.
+    fn offer(
+        &mut self,
+        sdp: String,
+        now: Instant,
+        out: &mut VecDeque<Action>,
+    ) -> ControlFlow<Ending> {
+        let State::Opening { held, .. } = &mut self.state else {
+            return ControlFlow::Continue(());
+        };
+        let facts = match OfferFacts::read(&sdp) {
+            Ok(facts) => facts,
+            Err(fault) => return ended(End::BranchError, fault),
+        };
+        let sent = mem::take(held);
+        out.push_back(tell_offer(&self.stream, &self.id, &sdp));
+        out.extend(
+            sent.iter()
+                .map(|candidate| tell_candidate(&self.stream, &self.id, candidate.clone())),
+        );
+        self.state = State::Offered {
+            deadline: now + ANSWER_WITHIN,
+            offer: Box::new(Offer {
+                sdp,
+                facts,
+                sent,
+                early: Vec::new(),
+                repeats: 0,
+            }),
+        };
+        ControlFlow::Continue(())
+    }
+
+    /// The end of our candidates is not passed on: pages hand what they get to `new RTCIceCandidate`,
+    /// which throws on null, and none of them needs to know.
+    fn local_candidate(&mut self, candidate: Option<Candidate>, out: &mut VecDeque<Action>) {
+        let Some(candidate) = candidate else { return };
+        match &mut self.state {
+            State::Waiting { .. } => return,
+            State::Opening { held, .. } => {
+                held.push(candidate);
+                return;
+            }
+            State::Offered { offer, .. } => offer.sent.push(candidate.clone()),
+            State::Connecting { .. } | State::Live { .. } | State::Disconnected { .. } => {}
+        }
+        out.push_back(tell_candidate(&self.stream, &self.id, candidate));
+    }
+
+    fn connected(&mut self, now: Instant, out: &mut VecDeque<Action>) {
+        let (viewer, branch) = (self.id.clone(), self.branch);
+        let terms = match &mut self.state {
+            State::Connecting { terms, .. } => {
+                let took = now.saturating_duration_since(self.joined);
+                out.push_back(Action::Report(Report::Live {
+                    viewer,
+                    branch,
+                    took,
+                }));
+                mem::take(terms)
+            }
+            State::Disconnected { terms, .. } => {
+                out.push_back(Action::Report(Report::Recovered { viewer, branch }));
+                mem::take(terms)
+            }
+            // Without an answer there is nobody to be connected to.
+            State::Waiting { .. }
+            | State::Opening { .. }
+            | State::Offered { .. }
+            | State::Live { .. } => return,
+        };
+        self.state = State::Live { terms };
+    }
+
+    /// While still connecting, ICE may come and go: that state's deadline stands.
+    fn disconnected(&mut self, now: Instant, out: &mut VecDeque<Action>) {
+        let State::Live { terms } = &mut self.state else {
+            return;
+        };
+        let terms = mem::take(terms);
+        self.state = State::Disconnected {
+            deadline: now + RECOVER_WITHIN,
+            terms,
+        };
+        out.push_back(Action::Report(Report::Disconnected {
+            viewer: self.id.clone(),
+            branch: self.branch,
+        }));
+    }
+}
+
+/// A candidate that names its session must name the answered one (W3C WebRTC §4.4.1.9): after a page
+/// was made anew, candidates of the former one may still be on their way.
+fn stale(candidate: Option<&CheckedCandidate>, terms: &Terms) -> Option<Ignored> {
+    let ufrag = candidate?.candidate().username_fragment.as_ref()?;
+    let known = terms.ufrags.contains(ufrag);
+    (!known).then(|| Ignored::StaleCandidate(ufrag.clone()))
+}
+
+fn ignored(viewer: &ViewerId, what: Ignored) -> Action {
+    Action::Report(Report::Ignored {
+        viewer: viewer.clone(),
+        what,
+    })
+}
+
+fn tell_offer(stream_id: &StreamId, to: &ViewerId, sdp: &str) -> Action {
+    Action::Tell(Outgoing::Offer {
+        stream_id: stream_id.clone(),
+        to: to.clone(),
+        sdp: sdp.to_owned(),
+    })
+}
+
+fn tell_candidate(stream_id: &StreamId, to: &ViewerId, candidate: Candidate) -> Action {
+    Action::Tell(Outgoing::Candidate {
+        stream_id: stream_id.clone(),
+        to: to.clone(),
+        candidate: Some(candidate),
+    })
+}

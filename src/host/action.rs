@@ -1,0 +1,115 @@
+//! What the roster wants done, and what it has to say.
+
+use std::time::Duration;
+
+use super::end::End;
+use crate::{
+    media::{
+        BranchId,
+        sdp::{CandidateFault, CheckedAnswer, CheckedCandidate},
+    },
+    signaling::message::{Outgoing, StreamId, ViewerId},
+};
+
+/// To be carried out in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open a branch; its offer is awaited.
+    OpenBranch(BranchId),
+    /// Once per branch at most.
+    SetAnswer(BranchId, CheckedAnswer),
+    /// Never before the branch's answer; `None` ends the viewer's candidates.
+    AddCandidate(BranchId, Option<CheckedCandidate>),
+    /// Exactly once per opened branch.
+    CloseBranch(BranchId),
+    /// Say this to the lobby.
+    Tell(Outgoing),
+    /// For the log; nothing follows from it.
+    Report(Report),
+    /// A branch's teardown hangs: threads and sockets are stuck for good, only a new process helps.
+    Fatal { branch: BranchId },
+}
+
+/// What happened, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    LineLive {
+        stream: StreamId,
+    },
+    LineLost {
+        why: String,
+    },
+    Joined {
+        viewer: ViewerId,
+        stream: StreamId,
+        branch: BranchId,
+    },
+    /// All places are taken.
+    Refused {
+        viewer: ViewerId,
+        max: usize,
+    },
+    /// The first time that media flows.
+    Live {
+        viewer: ViewerId,
+        branch: BranchId,
+        /// Since the join.
+        took: Duration,
+    },
+    Disconnected {
+        viewer: ViewerId,
+        branch: BranchId,
+    },
+    /// Media flows again.
+    Recovered {
+        viewer: ViewerId,
+        branch: BranchId,
+    },
+    Ended {
+        viewer: ViewerId,
+        stream: StreamId,
+        branch: BranchId,
+        end: End,
+        /// More than the table's sentence, where there is more.
+        detail: Option<String>,
+        /// Since the join.
+        after: Duration,
+    },
+    Ignored {
+        viewer: ViewerId,
+        what: Ignored,
+    },
+}
+
+/// Messages that nothing follows from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ignored {
+    #[error("a join for a stream that is not ours now")]
+    OtherStream,
+    #[error("a join while the host goes down")]
+    GoingDown,
+    #[error("a repeated join; the offer is on its way")]
+    OfferOnItsWay,
+    #[error("a repeated join; the offer was repeated often enough")]
+    OfferRepeatedEnough,
+    #[error("a message from somebody who is no viewer of that stream")]
+    Stranger,
+    #[error("an answer that is not awaited")]
+    UnawaitedAnswer,
+    #[error("a candidate before any offer was sent")]
+    UnawaitedCandidate,
+    /// Said once per viewer.
+    #[error("more candidates than a viewer may send")]
+    TooManyCandidates,
+    #[error("a candidate of another session (ICE user name fragment {0:?})")]
+    StaleCandidate(String),
+    #[error("a candidate: {0}")]
+    Candidate(#[from] CandidateFault),
+}
+
+impl Ignored {
+    /// Browsers offer TCP candidates with every connection; ICE over TCP is off here, and that is no fault of theirs.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Self::Candidate(CandidateFault::NotUdp))
+    }
+}

@@ -1,0 +1,84 @@
+//! The host's words: what the roster reports, as log lines with fields.
+//!
+//! The fields `event`, `viewer`, `stream`, `branch` and `reason` are stable; the sentences are not.
+
+use tracing::{Level, debug, info, warn};
+
+use super::action::Report;
+
+/// Writes one report. Joins, ends and changes of state are `info`; what nothing follows from is `debug`.
+pub fn report(report: &Report) {
+    match report {
+        Report::LineLive { stream } => {
+            info!(event = "line-live", %stream, "live in the lobby");
+        }
+        Report::LineLost { why } => {
+            info!(
+                event = "line-lost",
+                why, "line to the lobby lost; connected viewers keep their picture"
+            );
+        }
+        Report::Joined {
+            viewer,
+            stream,
+            branch,
+        } => {
+            info!(event = "viewer-joined", %viewer, %stream, branch = branch.0, "viewer joined");
+        }
+        Report::Refused { viewer, max } => {
+            info!(event = "viewer-refused", %viewer, max, "viewer refused: all places are taken");
+        }
+        Report::Live {
+            viewer,
+            branch,
+            took,
+        } => {
+            let took_ms = milliseconds(took);
+            info!(event = "viewer-live", %viewer, branch = branch.0, took_ms, "viewer sees the picture");
+        }
+        Report::Disconnected { viewer, branch } => {
+            info!(event = "viewer-disconnected", %viewer, branch = branch.0, "viewer lost, perhaps for a moment");
+        }
+        Report::Recovered { viewer, branch } => {
+            info!(event = "viewer-recovered", %viewer, branch = branch.0, "viewer is back");
+        }
+        Report::Ended { .. } => ended(report),
+        Report::Ignored { viewer, what } => {
+            debug!(event = "message-ignored", %viewer, %what, "message ignored");
+        }
+    }
+}
+
+fn ended(report: &Report) {
+    let Report::Ended {
+        viewer,
+        stream,
+        branch,
+        end,
+        detail,
+        after,
+    } = report
+    else {
+        return;
+    };
+    let row = end.row();
+    let (reason, sentence) = (row.name, row.sentence);
+    let detail = detail.as_deref();
+    let after_ms = milliseconds(after);
+    if row.level == Level::WARN {
+        let against_camera = row.against_camera;
+        warn!(
+            event = "viewer-ended", %viewer, %stream, branch = branch.0, reason, detail, after_ms,
+            against_camera, "viewer ended: {sentence}"
+        );
+    } else {
+        info!(
+            event = "viewer-ended", %viewer, %stream, branch = branch.0, reason, detail, after_ms,
+            "viewer ended: {sentence}"
+        );
+    }
+}
+
+fn milliseconds(duration: &std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
