@@ -337,6 +337,9 @@ fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(), String> {
         .property::<glib::Object>("agent");
     agent.set_property("ice-tcp", false);
     agent.set_property("upnp", false);
+    // A viewer that vanishes without a word (power, radio, a killed browser) is noticed by its
+    // silence: libnice before 0.1.22 has no usable consent freshness (RFC 7675), but checks like it.
+    agent.set_property("keepalive-conncheck", true);
     for uri in feed
         .ice
         .uris(SystemTime::now())
