@@ -38,6 +38,7 @@ export class Coturn {
       "--use-auth-secret", `--static-auth-secret=${self.secret}`, "--realm=perch.test",
       `--userdb=${path.join(self.dir, "turndb")}`, `--pidfile=${path.join(self.dir, "pid")}`, "--log-file=stdout",
     ], { stdio: ["ignore", "pipe", "pipe"] });
+    process.once("exit", () => self.child.kill("SIGKILL"));
     for (const out of [self.child.stdout, self.child.stderr]) out.setEncoding("utf8").on("data", (text) => (self.log += text));
     self.gone = once(self.child, "exit");
     await until("coturn to listen", 20_000, () => self.log.includes(`UDP listener opened on: ${address}:${self.port}`), () => self.log.slice(-2000));

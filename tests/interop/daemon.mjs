@@ -6,11 +6,8 @@ import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
+import { ARTIFACTS, BINARY } from "./paths.mjs";
 import { until } from "./until.mjs";
-
-const ROOT = path.resolve(import.meta.dirname, "../..");
-const BINARY = path.resolve(ROOT, process.env.PERCH_BIN ?? "target/debug/perch");
-export const ARTIFACTS = path.join(ROOT, "tests/artifacts/interop");
 
 /** A TOML document of one level of tables; enough for a test's configuration. */
 function toml(tables) {
@@ -71,6 +68,7 @@ export class Daemon {
       env: { ...clean, NO_COLOR: "1", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    process.once("exit", () => this.child.kill("SIGKILL")); // a broken-off run leaves no host behind
     for (const out of [this.child.stdout, this.child.stderr]) {
       out.setEncoding("utf8").on("data", (text) => {
         this.log += text;

@@ -3,8 +3,9 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import path from "node:path";
 
-import { ARTIFACTS, Daemon } from "./daemon.mjs";
+import { Daemon } from "./daemon.mjs";
 import { Lobby } from "./lobby.mjs";
+import { ARTIFACTS, FIGURES } from "./paths.mjs";
 import { Browser } from "./viewer.mjs";
 
 let browser;
@@ -66,7 +67,7 @@ export class Stage {
     const rounded = Math.round(value * 10) / 10;
     this.t.diagnostic(`${what}: ${rounded} ${unit}`);
     mkdirSync(ARTIFACTS, { recursive: true });
-    appendFileSync(path.join(ARTIFACTS, "figures.jsonl"), `${JSON.stringify({ test: this.t.name, what, value: rounded, unit })}\n`);
+    appendFileSync(FIGURES, `${JSON.stringify({ test: this.t.name, what, value: rounded, unit })}\n`);
   }
 
   async strike() {
