@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod client;
 pub mod credentials;
+pub mod dial;
 pub mod engineio;
 pub mod message;
 pub mod session;
