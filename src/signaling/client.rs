@@ -89,6 +89,9 @@ enum Failure {
     StartUnsendable(#[from] EmitError),
     #[error("the lobby closed the WebSocket{0}")]
     Closed(String),
+    /// Without a goodbye: a crash, a restart, a network that is gone.
+    #[error("the connection to the lobby broke off")]
+    BrokeOff,
     #[error(
         "the lobby sent a frame of more than {} bytes",
         super::engineio::MAX_FRAME
@@ -192,7 +195,9 @@ impl Line {
                     }
                     Some(LineCommand::Close) | None => return None,
                 },
-                Done = self.mail.deliver() => return None,
+                delivered = self.mail.deliver() => if let Err(Done) = delivered {
+                    return None;
+                },
                 result = &mut work => return Some(result),
             }
         }

@@ -1,4 +1,4 @@
-//! Replays tests/golden/*.txt against the sans-io session.
+//! Replays tests/golden/session/*.txt against the sans-io session.
 //!
 //! One line is one step:
 //! - `token TEXT` (first line, optional): what the CONNECT packet carries
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 #[test]
 fn every_transcript_is_followed_to_the_letter() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/session");
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

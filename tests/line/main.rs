@@ -1,4 +1,8 @@
 //! The line to the lobby: golden transcripts, and the client against servers that replay them.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod client;
 mod golden;
+mod pressure;
+mod replay;
+mod tls;

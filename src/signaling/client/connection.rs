@@ -2,10 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    io,
     time::{Duration, Instant},
 };
 
-use async_tungstenite::tungstenite::{self, Message};
+use async_tungstenite::tungstenite::{self, Message, error::ProtocolError};
 use futures_util::{
     SinkExt as _, StreamExt as _,
     future::poll_fn,
@@ -70,7 +71,7 @@ enum Turn {
     Command(Option<LineCommand>),
     Frame(Option<Result<Message, tungstenite::Error>>),
     Written(Result<(), tungstenite::Error>),
-    HostGone(Done),
+    Delivered(Result<(), Done>),
     Stalled,
     Tick,
 }
@@ -117,7 +118,8 @@ impl<'a> Connection<'a> {
                     Ok(())
                 }
                 Turn::Command(Some(LineCommand::Close) | None) => return Ending::Done(Done),
-                Turn::HostGone(done) => return Ending::Done(done),
+                Turn::Delivered(Err(done)) => return Ending::Done(done),
+                Turn::Delivered(Ok(())) => Ok(()),
                 Turn::Frame(frame) => self.frame(frame),
                 Turn::Written(result) => result.map_err(broken),
                 Turn::Stalled => Err(Failure::Stalled),
@@ -146,7 +148,7 @@ impl<'a> Connection<'a> {
             biased;
             command = line.commands.recv(), if self.writer.has_room() => Turn::Command(command),
             result = self.writer.write(), if self.writer.is_busy() => Turn::Written(result),
-            done = line.mail.deliver() => Turn::HostGone(done),
+            result = line.mail.deliver() => Turn::Delivered(result),
             // Before the tick: a ping that has come and was not read yet is no silence.
             frame = self.reader.next(), if listening => Turn::Frame(frame),
             () = at(stalled) => Turn::Stalled,
@@ -293,9 +295,23 @@ fn broken(error: tungstenite::Error) -> Failure {
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
             Failure::Closed(String::new())
         }
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Failure::BrokeOff
+        }
+        tungstenite::Error::Io(error) if is_break(error.kind()) => Failure::BrokeOff,
         error if is_oversize(&error) => Failure::Oversize,
         error => Failure::Broken(Box::new(error)),
     }
+}
+
+fn is_break(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 async fn at(instant: Option<Instant>) {
@@ -309,7 +325,7 @@ async fn at(instant: Option<Instant>) {
 struct Writer {
     sink: SplitSink<Socket, Message>,
     queue: VecDeque<String>,
-    /// Since when the first of what waits to leave, in the queue or unflushed, has been waiting.
+    /// While something waits to leave, in the queue or unflushed: when the socket last took anything.
     busy_since: Option<Instant>,
 }
 

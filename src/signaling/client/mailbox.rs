@@ -30,19 +30,20 @@ impl Mailbox {
         self.waiting.len() < ENOUGH
     }
 
-    /// Hands events on as the host takes them and returns only when the host is gone. May be dropped
-    /// at any time: an event is either handed on or still waiting.
-    pub(super) async fn deliver(&mut self) -> Done {
-        while !self.waiting.is_empty() {
-            let Ok(permit) = self.host.reserve().await else {
-                return Done;
-            };
-            if let Some(event) = self.waiting.pop_front() {
-                permit.send(event);
-            }
+    /// Hands one event on, as soon as there is one and the host takes it; an error is that the host is gone.
+    /// May be dropped at any time: an event is either handed on or still waiting.
+    ///
+    /// One at a time, so that whoever stopped because the mailbox was full looks again.
+    pub(super) async fn deliver(&mut self) -> Result<(), Done> {
+        if self.waiting.is_empty() {
+            self.host.closed().await;
+            return Err(Done);
         }
-        self.host.closed().await;
-        Done
+        let permit = self.host.reserve().await.map_err(|_| Done)?;
+        if let Some(event) = self.waiting.pop_front() {
+            permit.send(event);
+        }
+        Ok(())
     }
 }
 
@@ -69,6 +70,7 @@ mod tests {
         }
         for number in 0..100 {
             // The channel takes one event; the delivery of the next is interrupted.
+            assert!(mail.deliver().await.is_ok());
             assert!(timeout(Duration::ZERO, mail.deliver()).await.is_err());
             let Some(LineEvent::Lost { why }) = receiver.recv().await else {
                 panic!("event {number} is missing");
@@ -87,7 +89,7 @@ mod tests {
                 mail.push(lost(number));
             }
             drop(receiver);
-            let Done = mail.deliver().await;
+            assert!(mail.deliver().await.is_err());
         }
     }
 

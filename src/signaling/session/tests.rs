@@ -1,4 +1,4 @@
-//! What transcripts do not show: properties, limits and secrets. Whole conversations are in tests/golden/.
+//! What transcripts do not show: properties, limits and secrets. Whole conversations are in tests/golden/session/.
 
 use proptest::prelude::*;
 
