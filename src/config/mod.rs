@@ -21,6 +21,7 @@ use std::{
 use url::Url;
 
 pub use problem::{ConfigError, Origin, Problem};
+pub(crate) use schema::nearest;
 pub use validate::is_device_name;
 
 use layers::{Layers, Place};
