@@ -3,6 +3,8 @@
 pub mod branch;
 pub mod bus;
 pub mod camera;
+pub mod check;
+pub mod devices;
 pub mod h264;
 pub mod ice;
 pub mod offer;

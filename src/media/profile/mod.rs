@@ -8,9 +8,11 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use crate::config::{Config, is_device_name};
 
-pub use capture::{Capture, Mode, Span};
+pub use capture::{Capture, Fps, Mode, Rate, Span};
 pub use file::{BUILT_IN, Profile};
 
 use capture::Wanted;
@@ -52,6 +54,8 @@ pub struct CameraDevice {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub profile: String,
+    /// Why this profile, in words.
+    pub why: String,
     /// The camera's device; nothing where the profile needs no camera.
     pub device: Option<String>,
     /// What the camera is asked for; nothing where it is not known what it offers.
@@ -61,6 +65,23 @@ pub struct Plan {
     /// Every element that the launch text needs.
     pub elements: Vec<String>,
     pub text: LaunchText,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "profile {}: {}; encoder {}",
+            self.profile, self.why, self.encoder
+        )?;
+        if let Some(device) = &self.device {
+            write!(f, "; camera {device}")?;
+        }
+        if let Some(capture) = &self.capture {
+            write!(f, ", {capture}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why there is no launch text, by what the operator can do about it.
@@ -185,8 +206,15 @@ impl Profile {
         for alternative in [Some(source), Some(encoder), audio].into_iter().flatten() {
             elements.extend(alternative.elements.iter().cloned());
         }
+        let why = match &self.auto {
+            Some(auto) if config.camera.profile == "auto" => {
+                format!("the first that fits, by priority ({})", auto.priority)
+            }
+            _ => "camera.profile names it".to_owned(),
+        };
         Ok(Plan {
             profile: self.name.clone(),
+            why,
             device: (!device.is_empty()).then_some(device),
             capture,
             encoder: encoder.name.clone(),
@@ -330,12 +358,21 @@ impl Profile {
         })
     }
 
-    /// Every element that any alternative names.
-    pub fn all_elements(&self) -> impl Iterator<Item = &str> {
-        [&self.source, &self.encoder, &self.audio]
+    /// Every element that any alternative names; those of the sound only where it is wanted.
+    pub fn elements(&self, with_sound: bool) -> impl Iterator<Item = &str> {
+        let sound: &[Alternative] = if with_sound { &self.audio } else { &[] };
+        [&self.source, &self.encoder, sound]
             .into_iter()
             .flatten()
             .flat_map(|alternative| alternative.elements.iter().map(String::as_str))
+    }
+
+    /// Name and first element of every encoder alternative.
+    pub fn encoders(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.encoder.iter().filter_map(|encoder| {
+            let element = encoder.elements.first()?;
+            Some((encoder.name.as_str(), element.as_str()))
+        })
     }
 
     fn priority(&self) -> i64 {

@@ -46,7 +46,7 @@ fn machine(cameras: Vec<CameraDevice>, without: &[&str]) -> Hardware {
         .iter()
         .flat_map(|profile| {
             profile
-                .all_elements()
+                .elements(true)
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         })

@@ -1,0 +1,354 @@
+//! What this machine has: profiles, cameras and elements. Asks GStreamer and the file system, decides
+//! nothing; the choices are [`super::profile`]'s.
+
+use std::{
+    collections::HashSet,
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use gst::prelude::*;
+
+use super::profile::{CameraDevice, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span};
+use crate::config::Config;
+
+/// Names a directory that is looked through instead of the one beside the binary.
+const DATA_DIR: &str = "PERCH_DATA_DIR";
+
+/// The launch text for this configuration on this machine, found anew at every call. Probes the
+/// cameras: call it off the loop, after `gst::init`.
+pub fn plan(config: &Config) -> Result<Plan, ProfileError> {
+    let profiles = profiles()?;
+    let hardware = hardware(&profiles);
+    profiles.plan(&with_resolved_device(config), &hardware)
+}
+
+/// The built-in profiles and those of the data directory.
+pub fn profiles() -> Result<Profiles, ProfileError> {
+    let Some(directory) = data_directory().map(|data| data.join("pipelines")) else {
+        return Profiles::new(&[]);
+    };
+    let files = read_profiles(&directory).map_err(|error| ProfileError::Invalid {
+        file: directory.display().to_string(),
+        why: format!("cannot be read: {error}"),
+    })?;
+    Profiles::new(&files)
+}
+
+/// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory.
+fn data_directory() -> Option<PathBuf> {
+    if let Some(directory) = env::var_os(DATA_DIR).filter(|directory| !directory.is_empty()) {
+        return Some(directory.into());
+    }
+    let binary = env::current_exe().ok()?;
+    Some(binary.parent()?.parent()?.join("share/perch"))
+}
+
+fn read_profiles(directory: &Path) -> io::Result<Vec<(String, String)>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| Ok((path.display().to_string(), fs::read_to_string(path)?)))
+        .collect()
+}
+
+/// Cameras and elements, as far as the profiles may ask.
+pub fn hardware(profiles: &Profiles) -> Hardware {
+    Hardware {
+        cameras: cameras(),
+        elements: installed(profiles),
+    }
+}
+
+/// Those of the profiles' elements that are installed.
+pub(super) fn installed(profiles: &Profiles) -> HashSet<String> {
+    profiles
+        .iter()
+        .flat_map(|profile| profile.elements(true))
+        .filter(|element| gst::ElementFactory::find(element).is_some())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Udev's stable names (`/dev/v4l/by-id/…`) are links to the nodes that are found here.
+fn with_resolved_device(config: &Config) -> Config {
+    let mut config = config.clone();
+    let device = Path::new(&config.camera.device);
+    if device.is_absolute()
+        && let Ok(node) = device.canonicalize()
+        && let Some(node) = node.to_str()
+    {
+        config.camera.device = node.to_owned();
+    }
+    config
+}
+
+/// Every camera that GStreamer's device providers know, in the order of their devices.
+fn cameras() -> Vec<CameraDevice> {
+    let monitor = gst::DeviceMonitor::new();
+    if monitor.add_filter(Some("Video/Source"), None).is_none() {
+        return Vec::new();
+    }
+    // Not started, it probes once and leaves no thread behind.
+    let mut cameras: Vec<CameraDevice> = monitor.devices().iter().filter_map(camera).collect();
+    cameras.sort_by(|one, other| one.device.cmp(&other.device));
+    cameras.dedup_by(|one, other| one.kind == other.kind && one.device == other.device);
+    cameras
+}
+
+fn camera(device: &gst::Device) -> Option<CameraDevice> {
+    let properties = device.properties()?;
+    let kind: String = properties.get("device.api").ok()?;
+    // `device.path` to 1.24, `api.v4l2.path` since.
+    let path = ["device.path", "api.v4l2.path"]
+        .iter()
+        .find_map(|name| properties.get::<String>(*name).ok())?;
+    Some(CameraDevice {
+        kind,
+        device: path,
+        name: device.display_name().to_string(),
+        modes: device.caps().map(|caps| modes(&caps)).unwrap_or_default(),
+    })
+}
+
+/// Caps as a camera gives them: single values, ranges or lists of sizes and rates.
+fn modes(caps: &gst::CapsRef) -> Vec<Mode> {
+    let mut modes: Vec<Mode> = Vec::new();
+    for structure in caps.iter() {
+        let rates: Vec<Span<Rate>> = structure
+            .value("framerate")
+            .map(|value| each(value, rate))
+            .unwrap_or_default();
+        let size = |field| {
+            structure
+                .value(field)
+                .map(|value| each(value, pixels))
+                .unwrap_or_default()
+        };
+        let heights: Vec<Span<u32>> = size("height");
+        for width in size("width") {
+            for height in &heights {
+                let mode = Mode {
+                    media: structure.name().to_string(),
+                    width,
+                    height: *height,
+                    rates: rates.clone(),
+                };
+                // Raw pictures are listed once for each of their formats.
+                if !modes.contains(&mode) {
+                    modes.push(mode);
+                }
+            }
+        }
+    }
+    modes
+}
+
+fn each<T>(value: &glib::SendValue, read: impl Fn(&glib::Value) -> Option<T>) -> Vec<T> {
+    match value.get::<gst::List>() {
+        Ok(list) => list.iter().filter_map(|value| read(value)).collect(),
+        Err(_) => read(value).into_iter().collect(),
+    }
+}
+
+fn pixels(value: &glib::Value) -> Option<Span<u32>> {
+    let (min, max) = match value.get::<gst::IntRange<i32>>() {
+        Ok(range) => (range.min(), range.max()),
+        Err(_) => {
+            let single: i32 = value.get().ok()?;
+            (single, single)
+        }
+    };
+    Some(Span {
+        min: u32::try_from(min).ok()?,
+        max: u32::try_from(max).ok()?,
+    })
+}
+
+fn rate(value: &glib::Value) -> Option<Span<Rate>> {
+    let (min, max) = match value.get::<gst::FractionRange>() {
+        Ok(range) => (range.min(), range.max()),
+        Err(_) => {
+            let single: gst::Fraction = value.get().ok()?;
+            (single, single)
+        }
+    };
+    Some(Span {
+        min: (min.numer(), min.denom()),
+        max: (max.numer(), max.denom()),
+    })
+}
+
+/// What `perch devices` shows.
+#[derive(Debug)]
+pub struct Inventory {
+    profiles: Profiles,
+    hardware: Hardware,
+    /// What `auto` comes to with the given configuration.
+    auto: Result<Plan, ProfileError>,
+}
+
+/// Looks at everything; `config` gives the size and rate that the choice is made for.
+pub fn inventory(config: &Config) -> Result<Inventory, ProfileError> {
+    let profiles = profiles()?;
+    let hardware = hardware(&profiles);
+    let mut config = with_resolved_device(config);
+    config.camera.profile = "auto".to_owned();
+    let auto = profiles.plan(&config, &hardware);
+    Ok(Inventory {
+        profiles,
+        hardware,
+        auto,
+    })
+}
+
+impl fmt::Display for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Cameras")?;
+        if self.hardware.cameras.is_empty() {
+            writeln!(f, "  none found")?;
+        }
+        for camera in &self.hardware.cameras {
+            writeln!(f, "  {}  {} ({})", camera.device, camera.name, camera.kind)?;
+            for mode in &camera.modes {
+                writeln!(f, "    {}", ModeLine(mode))?;
+            }
+        }
+        writeln!(f, "Encoders")?;
+        let mut told = HashSet::new();
+        for (name, element) in self.profiles.iter().flat_map(|profile| profile.encoders()) {
+            if told.insert(element) {
+                let state = if self.hardware.elements.contains(element) {
+                    "installed".to_owned()
+                } else {
+                    format!("not installed{}", super::check::package_hint(element))
+                };
+                writeln!(f, "  {name}  {element}: {state}")?;
+            }
+        }
+        writeln!(f, "Profiles")?;
+        for profile in self.profiles.iter() {
+            writeln!(f, "  {}  {}", profile.name, profile.description)?;
+        }
+        writeln!(f, "With camera.profile = \"auto\"")?;
+        match &self.auto {
+            Ok(plan) => write!(f, "  {plan}"),
+            Err(error) => write!(f, "  none fits: {error}"),
+        }
+    }
+}
+
+/// One mode on one line.
+struct ModeLine<'a>(&'a Mode);
+
+impl fmt::Display for ModeLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = self.0;
+        let span = |span: Span<u32>| {
+            if span.min == span.max {
+                span.min.to_string()
+            } else {
+                format!("{}–{}", span.min, span.max)
+            }
+        };
+        let rates: Vec<String> = mode
+            .rates
+            .iter()
+            .map(|rate| {
+                if rate.min == rate.max {
+                    Fps(rate.max).to_string()
+                } else {
+                    format!("{}–{}", Fps(rate.min), Fps(rate.max))
+                }
+            })
+            .collect();
+        write!(
+            f,
+            "{} {}×{}",
+            mode.media,
+            span(mode.width),
+            span(mode.height)
+        )?;
+        if !rates.is_empty() {
+            write!(f, " at {} fps", rates.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_camera_says_of_itself_is_understood() {
+        gst::init().unwrap();
+        let caps: gst::Caps = "video/x-raw,format=YUY2,width=640,height=480,framerate={15/1,30/1};\
+             video/x-raw,format=NV12,width=640,height=480,framerate={15/1,30/1};\
+             image/jpeg,width={1280,1920},height=720,framerate=[1/1,30/1];\
+             video/x-raw,width=[16,4096],height=[16,2160],framerate=30000/1001;\
+             video/x-raw,width=5,height=5;\
+             image/jpeg,framerate=30/1"
+            .parse()
+            .unwrap();
+        let lines: Vec<String> = modes(&caps)
+            .iter()
+            .map(|mode| ModeLine(mode).to_string())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "video/x-raw 640×480 at 15, 30 fps",
+                "image/jpeg 1280×720 at 1–30 fps",
+                "image/jpeg 1920×720 at 1–30 fps",
+                "video/x-raw 16–4096×16–2160 at 29.97 fps",
+                "video/x-raw 5×5",
+            ]
+        );
+    }
+
+    #[test]
+    fn profiles_are_read_from_a_directory_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let nothing = read_profiles(&directory.path().join("none")).unwrap();
+        assert_eq!(nothing, []);
+        for (name, text) in [("b.toml", "b"), ("a.toml", "a"), ("c.txt", "c")] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let texts: Vec<String> = read_profiles(directory.path())
+            .unwrap()
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(texts, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_stable_name_leads_to_its_node() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = directory.path().canonicalize().unwrap().join("video7");
+        fs::write(&node, "").unwrap();
+        let link = directory.path().join("by-id");
+        std::os::unix::fs::symlink(&node, &link).unwrap();
+        let text = format!(
+            "[embedded_lobby]\nenabled = true\n[camera]\ndevice = '{}'",
+            link.display()
+        );
+        let config = Config::from_text(Path::new("perch.toml"), &text).unwrap();
+        assert_eq!(
+            with_resolved_device(&config).camera.device,
+            node.to_str().unwrap()
+        );
+    }
+}
