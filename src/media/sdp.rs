@@ -10,3 +10,6 @@ pub use answer::{
 };
 pub use candidate::{CANDIDATE_BYTES_MAX, CandidateFault, CheckedCandidate, check_candidate};
 pub use offer::{OfferFacts, OfferFault};
+
+#[cfg(test)]
+mod tests;
