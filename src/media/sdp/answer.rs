@@ -389,7 +389,13 @@ fn is_fingerprint(text: &str) -> bool {
 fn check_bundle(session: &Session, sections: &[Section]) -> Result<(), AnswerFault> {
     let mut groups =
         values(&session.attributes, "group").filter_map(|value| value.strip_prefix("BUNDLE"));
-    let group = groups.next().ok_or(AnswerFault::Missing("the bundle"))?;
+    let Some(group) = groups.next() else {
+        let alone = sections.iter().filter(|section| section.accepted.is_some());
+        return match alone.count() {
+            1 => Ok(()),
+            _ => Err(AnswerFault::Missing("the bundle")),
+        };
+    };
     if groups.next().is_some() {
         return Err(AnswerFault::Repeated("the bundle"));
     }

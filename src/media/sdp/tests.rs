@@ -1,7 +1,8 @@
 //! Real answers of real viewers, and what must not get through.
 //!
 //! `offer*.sdp` are what a branch offers (GStreamer 1.22); the others are the answers to them, as
-//! Chromium 156 and str0m 0.24 wrote them.
+//! Chromium 156, Firefox 153 and str0m 0.24 wrote them. (Debian's Firefox has no H.264: its full
+//! answer is to the same offer with VP8 in its place.)
 
 use proptest::prelude::*;
 use sdp_types::Session;
@@ -16,6 +17,8 @@ const CHROMIUM_VIDEO: &str = include_str!("fixtures/chromium-video.sdp");
 const CHROMIUM_GATHERED: &str = include_str!("fixtures/chromium-gathered.sdp");
 const CHROMIUM_INACTIVE_AUDIO: &str = include_str!("fixtures/chromium-inactive-audio.sdp");
 const CHROMIUM_NO_H264: &str = include_str!("fixtures/chromium-no-h264.sdp");
+const FIREFOX_VP8: &str = include_str!("fixtures/firefox-vp8.sdp");
+const FIREFOX_NO_H264: &str = include_str!("fixtures/firefox-no-h264.sdp");
 const STR0M: &str = include_str!("fixtures/str0m.sdp");
 const STR0M_VIDEO: &str = include_str!("fixtures/str0m-video.sdp");
 
@@ -72,7 +75,9 @@ fn assert_fit_for_webrtcbin(answer: &CheckedAnswer, offer: &OfferFacts) {
 
 #[test]
 fn real_answers_pass() {
+    let offer_vp8 = OFFER.replace("H264/90000", "VP8/90000");
     for (name, offer, answer) in [
+        ("Firefox", offer_vp8.as_str(), FIREFOX_VP8),
         ("Chromium", OFFER, CHROMIUM),
         ("Chromium, video alone", OFFER_VIDEO, CHROMIUM_VIDEO),
         ("Chromium after gathering", OFFER, CHROMIUM_GATHERED),
@@ -129,8 +134,10 @@ fn what_is_not_understood_stays_behind() {
 
 #[test]
 fn a_viewer_without_h264_is_named_as_such() {
-    let fault = check(CHROMIUM_NO_H264).expect_err("the video is rejected");
-    assert_eq!(fault.to_string(), "the viewer cannot decode H264");
+    for answer in [CHROMIUM_NO_H264, FIREFOX_NO_H264] {
+        let fault = check(answer).expect_err("the video is rejected");
+        assert_eq!(fault.to_string(), "the viewer cannot decode H264");
+    }
     let fault = fault_with("SAVPF 96 97\r\n", "SAVPF 97\r\n");
     assert_eq!(fault, AnswerFault::CannotDecode("H264".to_owned()));
 }
@@ -145,6 +152,8 @@ fn audio_may_be_rejected_but_video_must_be_wanted() {
     assert_fit_for_webrtcbin(&answer, &offer);
     assert!(answer.sdp().contains("a=group:BUNDLE video0\r\n"));
     assert!(answer.sdp().contains("m=audio 0 "));
+    let unbundled = without_audio.replace("a=group:BUNDLE video0\r\n", "");
+    assert_eq!(check(&unbundled), Ok(answer), "one m-line bundles itself");
 
     assert_eq!(
         fault_with("a=recvonly", "a=inactive"),
