@@ -46,6 +46,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Roster {
     max: usize,
+    /// How many branches there may be at once, those that close included.
+    branches_max: usize,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -62,6 +64,7 @@ impl Roster {
     pub fn new(max: usize) -> Self {
         Self {
             max,
+            branches_max: max.saturating_add(CLOSING_SPARE),
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -308,7 +311,7 @@ impl Roster {
     fn fill_room(&mut self, now: Instant) {
         let waiting = self.viewers.values().filter(|viewer| viewer.is_waiting());
         let open = self.viewers.len() - waiting.count() + self.closing.len();
-        for _ in open..self.max.saturating_add(CLOSING_SPARE) {
+        for _ in open..self.branches_max {
             let waiting = self
                 .viewers
                 .values_mut()
@@ -362,5 +365,7 @@ fn stream_of(message: &Outgoing) -> &StreamId {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

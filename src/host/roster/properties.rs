@@ -1,0 +1,279 @@
+//! What holds whatever the lobby, the viewers, the branches and the clock do.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use proptest::{prelude::*, sample::Index};
+
+use super::*;
+use crate::{host::viewer::State, media::BranchEvent as Event, signaling::message::Candidate};
+
+const OFFER: &str = include_str!("../../media/sdp/fixtures/offer.sdp");
+const ANSWER: &str = include_str!("../../media/sdp/fixtures/chromium.sdp");
+
+const SPARE: usize = 1;
+
+#[derive(Debug, Clone)]
+enum Input {
+    Live(u8),
+    Lost,
+    Join(u8, u8),
+    Left(u8, u8),
+    Answer(u8, u8, bool),
+    Candidate(u8, u8, Option<u16>),
+    /// Of any branch that was ever opened.
+    Branch(Index, Event),
+    /// One of the branches that are closing is gone.
+    Closed(Index),
+    Pass(Duration),
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let (stream, viewer) = (|| 0..3u8, || 0..6u8);
+    let port = prop::option::of(0..9u16);
+    prop_oneof![
+        1 => stream().prop_map(Input::Live),
+        1 => Just(Input::Lost),
+        8 => (stream(), viewer()).prop_map(|(s, v)| Input::Join(s, v)),
+        3 => (stream(), viewer()).prop_map(|(s, v)| Input::Left(s, v)),
+        8 => (stream(), viewer(), prop::bool::weighted(0.9))
+            .prop_map(|(s, v, good)| Input::Answer(s, v, good)),
+        6 => (stream(), viewer(), port).prop_map(|(s, v, port)| Input::Candidate(s, v, port)),
+        20 => (any::<Index>(), event()).prop_map(|(at, event)| Input::Branch(at, event)),
+        6 => any::<Index>().prop_map(Input::Closed),
+        6 => (0..8_000u64).prop_map(|ms| Input::Pass(Duration::from_millis(ms))),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let why = || "why".to_owned();
+    prop_oneof![
+        10 => Just(Event::Offer { sdp: OFFER.to_owned() }),
+        1 => Just(Event::Offer { sdp: "v=0".to_owned() }),
+        5 => Just(Event::Candidate(Some(candidate(9)))),
+        1 => Just(Event::Candidate(None)),
+        8 => Just(Event::Connected),
+        3 => Just(Event::Disconnected),
+        1 => Just(Event::AnswerRejected { why: why() }),
+        1 => Just(Event::Failed),
+        1 => Just(Event::HungUp),
+        1 => Just(Event::Error { why: why() }),
+        1 => Just(Event::Closed),
+    ]
+}
+
+fn candidate(port: u16) -> Candidate {
+    Candidate {
+        candidate: format!("candidate:1 1 udp 1 192.0.2.1 {port} typ host"),
+        sdp_mid: None,
+        sdp_mline_index: Some(0),
+        username_fragment: None,
+    }
+}
+
+/// A roster and what an onlooker knows of it from its actions alone.
+struct Onlooker {
+    roster: Roster,
+    max: usize,
+    now: Instant,
+    viewer_of: HashMap<BranchId, ViewerId>,
+    opened: Vec<BranchId>,
+    /// Opened, and not asked to close.
+    open: BTreeSet<BranchId>,
+    /// Asked to close, and not closed.
+    closing: BTreeSet<BranchId>,
+    /// Closed, asked or not.
+    gone: HashSet<BranchId>,
+    answered: HashSet<BranchId>,
+    /// Viewers that were sent the offer of their present branch.
+    offered: HashSet<ViewerId>,
+    present: HashSet<BranchId>,
+}
+
+impl Onlooker {
+    fn new(max: usize) -> Self {
+        let mut roster = Roster::new(max);
+        // So little to spare that random lives run into it.
+        roster.branches_max = max + SPARE;
+        Self {
+            roster,
+            max,
+            now: Instant::now(),
+            viewer_of: HashMap::new(),
+            opened: Vec::new(),
+            open: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            gone: HashSet::new(),
+            answered: HashSet::new(),
+            offered: HashSet::new(),
+            present: HashSet::new(),
+        }
+    }
+
+    fn put(&mut self, input: Input) {
+        let stream = |n| StreamId::new(format!("s{n}"));
+        let viewer = |n| ViewerId::new(format!("v{n}"));
+        let message = match input {
+            Input::Live(s) => return self.roster.line_live(stream(s), self.now),
+            Input::Lost => return self.roster.line_lost(String::new(), self.now),
+            Input::Join(s, v) => Incoming::ViewerJoin {
+                stream_id: stream(s),
+                viewer: viewer(v),
+            },
+            Input::Left(s, v) => Incoming::ViewerLeft {
+                stream_id: stream(s),
+                viewer: viewer(v),
+            },
+            Input::Answer(s, v, good) => Incoming::Answer {
+                stream_id: stream(s),
+                from: viewer(v),
+                sdp: if good { ANSWER } else { OFFER }.to_owned(),
+            },
+            Input::Candidate(s, v, port) => Incoming::Candidate {
+                stream_id: stream(s),
+                from: viewer(v),
+                candidate: port.map(candidate),
+            },
+            Input::Branch(at, event) => {
+                if !self.opened.is_empty() {
+                    self.report(*at.get(&self.opened), event);
+                }
+                return;
+            }
+            Input::Closed(at) => {
+                let closing: Vec<_> = self.closing.iter().copied().collect();
+                if !closing.is_empty() {
+                    self.report(*at.get(&closing), Event::Closed);
+                }
+                return;
+            }
+            Input::Pass(time) => {
+                self.now += time;
+                return self.roster.tick(self.now);
+            }
+        };
+        self.roster.message(message, self.now);
+    }
+
+    fn report(&mut self, branch: BranchId, event: Event) {
+        if event == Event::Closed {
+            self.closing.remove(&branch);
+            self.gone.insert(branch);
+        }
+        self.roster.branch_event(branch, event, self.now);
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.roster.next_action() {
+            self.see(action);
+        }
+        self.check();
+    }
+
+    fn see(&mut self, action: Action) {
+        match action {
+            Action::OpenBranch(branch) => {
+                assert!(!self.opened.contains(&branch), "a branch is opened once");
+                self.opened.push(branch);
+                self.open.insert(branch);
+            }
+            Action::SetAnswer(branch, _) => {
+                assert!(self.open.contains(&branch));
+                assert!(self.answered.insert(branch), "one answer per branch");
+            }
+            Action::AddCandidate(branch, _) => {
+                assert!(self.open.contains(&branch));
+                assert!(self.answered.contains(&branch), "the answer goes first");
+            }
+            Action::CloseBranch(branch) => {
+                assert!(self.open.remove(&branch), "opened, and closed once");
+                if !self.gone.contains(&branch) {
+                    self.closing.insert(branch);
+                }
+            }
+            Action::Tell(Outgoing::Offer { to, .. }) => {
+                self.offered.insert(to);
+            }
+            Action::Tell(Outgoing::Candidate { to, candidate, .. }) => {
+                assert!(self.offered.contains(&to), "the offer goes first");
+                assert!(
+                    candidate.is_some(),
+                    "pages are not told the end of candidates"
+                );
+            }
+            Action::Tell(Outgoing::ViewerRefused { .. }) => {
+                assert_eq!(self.roster.viewers(), self.max);
+            }
+            Action::Report(Report::Joined { viewer, branch, .. }) => {
+                self.offered.remove(&viewer);
+                self.present.insert(branch);
+                self.viewer_of.insert(branch, viewer);
+            }
+            Action::Report(Report::Ended { branch, .. }) => {
+                assert!(self.present.remove(&branch), "who joined ends once");
+            }
+            Action::Report(_) | Action::Fatal { .. } => {}
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.roster.viewers() <= self.max);
+        assert_eq!(self.roster.viewers(), self.present.len());
+        let viewers: HashSet<_> = self.open.iter().map(|b| &self.viewer_of[b]).collect();
+        assert_eq!(viewers.len(), self.open.len(), "one open branch per viewer");
+        assert!(self.open.iter().all(|branch| self.present.contains(branch)));
+        assert!(self.open.len() + self.closing.len() <= self.max + SPARE);
+        for viewer in self.roster.viewers.values() {
+            let live = matches!(viewer.state(), State::Live { .. });
+            assert_eq!(viewer.deadline().is_none(), live);
+            assert!(
+                self.answered.contains(&viewer.branch)
+                    || Some(&viewer.stream) == self.roster.stream(),
+                "without its line a viewer cannot answer"
+            );
+            assert_eq!(viewer.is_waiting(), !self.open.contains(&viewer.branch));
+        }
+        if !self.closing.is_empty() {
+            assert!(self.roster.next_deadline().is_some());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn the_roster_keeps_its_promises(
+        max in 0..4usize,
+        inputs in prop::collection::vec(input(), 0..120),
+        quiet in any::<bool>(),
+    ) {
+        let mut onlooker = Onlooker::new(max);
+        onlooker.roster.line_live(StreamId::new("s0"), onlooker.now);
+        for input in inputs {
+            onlooker.put(input);
+            onlooker.drain();
+        }
+
+        if quiet {
+            // Nobody says anything any more: who does not watch goes.
+            while let Some(deadline) = onlooker.roster.viewers.values().filter_map(Viewer::deadline).min() {
+                onlooker.now = onlooker.now.max(deadline);
+                onlooker.roster.tick(onlooker.now);
+                onlooker.drain();
+            }
+            let live = |viewer: &Viewer| matches!(viewer.state(), State::Live { .. });
+            prop_assert!(onlooker.roster.viewers.values().all(live));
+        }
+
+        onlooker.roster.shut_down(onlooker.now);
+        onlooker.drain();
+        prop_assert!(onlooker.open.is_empty() && onlooker.present.is_empty());
+        while let Some(branch) = onlooker.closing.pop_first() {
+            prop_assert!(!onlooker.roster.is_empty());
+            onlooker.report(branch, Event::Closed);
+            onlooker.drain();
+        }
+        prop_assert!(onlooker.roster.is_empty());
+        prop_assert_eq!(onlooker.roster.next_deadline(), None);
+    }
+}
