@@ -1,1 +1,306 @@
+//! Wiring, start and stop order; the only file that knows everyone.
 
+use std::{
+    env, fs,
+    future::Future,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tracing::info;
+use url::Url;
+
+use crate::{
+    config::{Config, Lobby as LobbyConfig},
+    host::{self, HostStatus},
+    lobby::{self, Lobby, keys::Keys, link},
+    media::{self, MediaEvent, camera::Camera, devices, ice::IceServers},
+    signaling::{
+        client::{self, ClientSettings},
+        credentials::Credentials,
+    },
+    systemd,
+};
+
+/// The life of a token for the embedded lobby; a new one is minted for every dial.
+const EMBEDDED_TOKEN_TTL: Duration = Duration::from_secs(600);
+/// Who the daemon is in its own lobby.
+const EMBEDDED_SUBJECT: &str = "perch";
+/// Messages between the line and the host that may wait on either side.
+const LINE_QUEUE: usize = 256;
+/// How long the last messages to the lobby may take once the host has let go of the line.
+const LINE_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How the process came to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A device: keys are kept, the log is what one reads.
+    Run,
+    /// A try-out: the embedded lobby's keys are made for this run, the watch link is printed.
+    Demo,
+}
+
+/// Goes live and stays so until SIGTERM or SIGINT.
+pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let embedded = start_lobby(&config, mode).await?;
+
+    let (media_events, media_reports) = mpsc::unbounded_channel();
+    let camera = tokio::select! {
+        camera = start_camera(&config, media_events) => camera?,
+        () = stop.wait() => return Ok(()),
+    };
+
+    let (line, line_commands) = mpsc::channel(LINE_QUEUE);
+    let (line_reports, line_events) = mpsc::channel(LINE_QUEUE);
+    let settings = line_settings(&config, embedded.as_ref())?;
+    let line_task = tokio::spawn(client::run(settings, line_commands, line_reports));
+
+    let (status, statuses) = watch::channel(HostStatus::default());
+    let title = config.stream.title.clone();
+    let speaker = tokio::spawn(tell_systemd(title, statuses));
+    if let Some(embedded) = &embedded {
+        embedded.announce(mode);
+    }
+
+    let links = host::Links {
+        camera: camera.clone(),
+        media_events: media_reports,
+        line,
+        line_events,
+        status,
+    };
+    let outcome = host::run(config.viewers.max, links, stop.wait()).await;
+    systemd::stopping();
+    speaker.abort();
+    take_down(camera, line_task, embedded).await;
+    outcome.context("the host had to stop")
+}
+
+async fn start_camera(
+    config: &Config,
+    events: mpsc::UnboundedSender<MediaEvent>,
+) -> anyhow::Result<Camera> {
+    let wanted = config.clone();
+    // Probing asks drivers, which take their time.
+    let plan = spawn_blocking(move || -> anyhow::Result<_> {
+        media::init()?;
+        Ok(devices::plan(&wanted)?)
+    })
+    .await??;
+    info!(
+        profile = plan.profile,
+        device = plan.device.as_deref().unwrap_or_default(),
+        encoder = plan.encoder,
+        "camera starts"
+    );
+    let camera = Camera::start(plan.text, IceServers::new(&config.ice), events).await?;
+    Ok(camera)
+}
+
+fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<ClientSettings> {
+    let (url, ca_file, credentials) = match (embedded, &config.lobby) {
+        (Some(embedded), _) => (embedded.url()?, None, embedded.credentials()),
+        (None, Some(LobbyConfig { url, ca_file, auth })) => {
+            (url.clone(), ca_file.clone(), Credentials::from(auth))
+        }
+        (None, None) => anyhow::bail!("no lobby is configured: set [lobby] url"),
+    };
+    Ok(ClientSettings {
+        url,
+        ca_file,
+        credentials,
+        title: config.stream.title.clone(),
+    })
+}
+
+/// The other way round than up: nobody is left speaking to something that is gone.
+async fn take_down(camera: Camera, line: JoinHandle<()>, embedded: Option<Embedded>) {
+    camera.stop().await;
+    let _ = timeout(LINE_ENDS_WITHIN, line).await;
+    if let Some(embedded) = embedded {
+        embedded.lobby.shutdown().await;
+    }
+    info!("stopped");
+}
+
+/// The lobby inside this process, with what it takes to dial it and to watch.
+struct Embedded {
+    lobby: Lobby,
+    keys: Keys,
+}
+
+async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embedded>> {
+    if !config.embedded_lobby.enabled {
+        return Ok(None);
+    }
+    let keys = match mode {
+        Mode::Demo => Keys::random(),
+        Mode::Run => Keys::load_or_create(&state_dir()?)?,
+    };
+    let lobby = lobby::start(lobby::Settings {
+        listen: config.embedded_lobby.listen,
+        secret: keys.secret.clone(),
+        watch_key: keys.watch_key.clone(),
+        limits: lobby::Limits::default(),
+    })
+    .await?;
+    info!(address = %lobby.addr(), "embedded lobby is open");
+    Ok(Some(Embedded { lobby, keys }))
+}
+
+impl Embedded {
+    /// Where the daemon itself dials: the loopback, whatever the lobby listens on beside it.
+    fn url(&self) -> anyhow::Result<Url> {
+        let addr = self.lobby.addr();
+        let host = match addr {
+            _ if !addr.ip().is_unspecified() => addr.ip(),
+            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        let dialed = std::net::SocketAddr::new(host, addr.port());
+        Url::parse(&format!("http://{dialed}/")).context("the embedded lobby's address is no URL")
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials::from_secret(
+            self.keys.secret.clone(),
+            EMBEDDED_SUBJECT,
+            EMBEDDED_TOKEN_TTL,
+        )
+    }
+
+    /// Shows the watch link to a person at a terminal. It is a key: it never goes to a log.
+    fn announce(&self, mode: Mode) {
+        if mode == Mode::Demo || io::stdout().is_terminal() {
+            print_watch_link(&link::watch_links(self.lobby.addr(), &self.keys.watch_key));
+        }
+    }
+}
+
+/// `perch link`: the watch link of the device's embedded lobby.
+pub fn show_link(config: &Config) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        config.embedded_lobby.enabled,
+        "there is no watch link: [embedded_lobby] enabled is false"
+    );
+    let keys = Keys::load_or_create(&state_dir()?)?;
+    print_watch_link(&link::watch_links(
+        config.embedded_lobby.listen,
+        &keys.watch_key,
+    ));
+    Ok(())
+}
+
+fn print_watch_link(links: &[String]) {
+    println!("\nWatch here:");
+    for link in links {
+        println!("  {link}");
+    }
+    if let Some(code) = links.first().and_then(|link| link::qr_code(link)) {
+        println!("\n{code}");
+    }
+}
+
+/// Where keys live: systemd's StateDirectory, the system's place for root, else the user's own.
+fn state_dir() -> anyhow::Result<PathBuf> {
+    let dir = if let Some(dir) = env::var_os("STATE_DIRECTORY") {
+        PathBuf::from(dir)
+    } else if is_root() {
+        PathBuf::from("/var/lib/perch")
+    } else {
+        env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
+            .context("no place for the embedded lobby's keys: set STATE_DIRECTORY")?
+            .join("perch")
+    };
+    fs::create_dir_all(&dir)
+        .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The owner of our own `/proc` entry is who we run as.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
+
+/// READY with the first stream, then a sentence for each change.
+async fn tell_systemd(title: String, mut statuses: watch::Receiver<HostStatus>) {
+    let mut ready = false;
+    while statuses.changed().await.is_ok() {
+        let status = statuses.borrow_and_update().clone();
+        if status.line_up && !ready {
+            ready = true;
+            systemd::ready();
+        }
+        systemd::status(&sentence(&title, &status));
+    }
+}
+
+fn sentence(title: &str, status: &HostStatus) -> String {
+    let viewers = match status.viewers {
+        1 => "1 viewer".to_owned(),
+        n => format!("{n} viewers"),
+    };
+    if status.line_up {
+        format!("live as '{title}', {viewers}")
+    } else {
+        format!("no line to the lobby, dialing; {viewers}")
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    fn wait(&mut self) -> impl Future<Output = ()> {
+        async {
+            tokio::select! {
+                _ = self.terminate.recv() => info!("SIGTERM: stopping"),
+                _ = self.interrupt.recv() => info!("SIGINT: stopping"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signaling::message::StreamId;
+
+    #[test]
+    fn a_technician_reads_how_it_is() {
+        let mut status = HostStatus {
+            stream_id: Some(StreamId::new("s")),
+            viewers: 1,
+            line_up: true,
+        };
+        assert_eq!(sentence("Porch", &status), "live as 'Porch', 1 viewer");
+        status.viewers = 3;
+        status.line_up = false;
+        assert_eq!(
+            sentence("Porch", &status),
+            "no line to the lobby, dialing; 3 viewers"
+        );
+    }
+}

@@ -14,6 +14,16 @@ pub mod sdp;
 
 use crate::signaling::message::Candidate;
 
+/// GStreamer itself does not start: an installation at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("GStreamer does not start: {0}; reinstall libgstreamer1.0-0")]
+pub struct InitError(glib::Error);
+
+/// Starts GStreamer, once; again does nothing. Everything else in this folder needs it.
+pub fn init() -> Result<(), InitError> {
+    gst::init().map_err(InitError)
+}
+
 /// One branch; never used twice, so a late report of a closed branch can be told apart from its successor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchId(pub u64);
