@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    future::Future,
     io::{self, IsTerminal},
     path::PathBuf,
     time::Duration,
@@ -273,12 +272,10 @@ impl Stop {
         })
     }
 
-    fn wait(&mut self) -> impl Future<Output = ()> {
-        async {
-            tokio::select! {
-                _ = self.terminate.recv() => info!("SIGTERM: stopping"),
-                _ = self.interrupt.recv() => info!("SIGINT: stopping"),
-            }
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => info!("SIGINT: stopping"),
         }
     }
 }
