@@ -1,0 +1,8 @@
+//! The embedded lobby from outside, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod abuse;
+mod endings;
+mod entrance;
+mod talk;
+mod wire;
