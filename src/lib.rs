@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md draws the two ways through the code.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod host;
 pub mod lobby;

@@ -270,12 +270,13 @@ fn exactly_one_lobby() {
 #[test]
 fn ice_servers_carry_what_they_need() {
     let config = read(&format!(
-        "{MINIMAL}\n[ice]\nservers = [\n{{ url = 'stun:a.example' }},\n\
+        "{MINIMAL}\n[ice]\nservers = [\n{{ url = 'STUN:a.example' }},\n\
          {{ url = 'turn:a.example', username = 'me', credential_file = '/run/p' }},\n\
          {{ url = 'turns:a.example', secret_file = '/run/s', ttl = '1h' }} ]"
     ))
     .unwrap();
     let [stun, fixed, short] = config.ice.servers.try_into().unwrap();
+    assert_eq!(stun.url, "stun:a.example");
     assert!(matches!(stun.auth, IceAuth::None));
     assert!(matches!(fixed.auth, IceAuth::Static { username, .. } if username == "me"));
     assert!(matches!(

@@ -44,6 +44,14 @@ pub fn is_device_name(text: &str) -> bool {
         .all(|character| character.is_ascii_alphanumeric() || "/._:=,@+-".contains(character))
 }
 
+/// Schemes may be written in capitals (RFC 3986); nobody further in should have to know.
+fn with_small_scheme(url: &str) -> String {
+    match url.split_once(':') {
+        Some((scheme, rest)) => format!("{}:{rest}", scheme.to_ascii_lowercase()),
+        None => url.to_owned(),
+    }
+}
+
 /// Checks everything; what is wrong is added to `problems`.
 pub(super) fn validate(
     raw: &Raw,
@@ -312,7 +320,7 @@ impl Check<'_> {
             };
             if let Some(auth) = auth {
                 servers.push(IceServer {
-                    url: server.url.clone(),
+                    url: with_small_scheme(&server.url),
                     auth,
                 });
             }

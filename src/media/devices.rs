@@ -23,6 +23,11 @@ pub fn plan(config: &Config) -> Result<Plan, ProfileError> {
     profiles.plan(&with_resolved_device(config), &hardware)
 }
 
+/// GStreamer as it runs here, which need not be the one that was built against.
+pub fn gstreamer_version() -> String {
+    gst::version_string().to_string()
+}
+
 /// The built-in profiles and those of the data directory.
 pub fn profiles() -> Result<Profiles, ProfileError> {
     let Some(directory) = data_directory().map(|data| data.join("pipelines")) else {

@@ -252,9 +252,11 @@ impl Profile {
                     .find(|camera| camera.device == wanted);
                 match known {
                     None => Ok((Some(wanted.to_owned()), None)),
-                    Some(camera) => Err(ProfileError::Unfit {
-                        profile: self.name.clone(),
-                        why: format!("{} gives no picture that it can take", camera.device),
+                    Some(camera) => Err(ProfileError::NoCamera {
+                        why: format!(
+                            ": {} gives no picture that the profile {:?} can take",
+                            camera.device, self.name
+                        ),
                     }),
                 }
             }

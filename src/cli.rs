@@ -1,0 +1,348 @@
+//! The command line: what can be asked of the program, and with which exit code it answers.
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+use crate::{
+    app::{self, Mode},
+    config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
+    lobby,
+    media::{self, check, devices, ice::IceServers, profile::ProfileError},
+    signaling::credentials::{self, Credentials},
+    telemetry,
+};
+
+/// `EX_CONFIG` of sysexits(3): nothing changes by starting again. The systemd unit does not restart
+/// after it (`RestartPreventExitStatus=`).
+const EX_CONFIG: u8 = 78;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "perch",
+    about = "Streams a camera to every browser that asks, over WebRTC",
+    after_help = "Exit codes: 0 done; 1 failed, may work when tried again; 2 wrong arguments; \
+                  78 (run, demo) wrong configuration.\n\
+                  PERCH_LOG=debug in the environment makes the log tell more."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Go live on the configured lobby and stay so until SIGTERM.
+    Run(ConfigFile),
+    /// Show a test picture on a lobby of its own; needs no configuration.
+    Demo(Demo),
+    /// Say what is wrong with the configuration or the installation, or else what `run` would do.
+    Check(ConfigFile),
+    /// List cameras and encoders, and tell which profile "auto" takes and why.
+    Devices(ConfigFile),
+    /// Print the watch link of the embedded lobby. It is a key to the picture.
+    Link(ConfigFile),
+    /// Mint a lobby token (JWT, HS256) and print it.
+    Token(Token),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file; conf.d beside it is read as well.
+    #[arg(long, value_name = "FILE", help = format!("Configuration file [default: {}]", config::DEFAULT_FILE))]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// Address and port of the lobby, such as 0.0.0.0:8080 for the whole network
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Send sound, too
+    #[arg(long)]
+    audio: bool,
+    /// Another profile than the test picture; "auto" shows the camera
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Token {
+    /// File with the secret that the lobby checks tokens with
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// User id that the token carries
+    #[arg(long)]
+    subject: String,
+    /// How long it is valid, such as 90s, 30min, 2h or 7d
+    #[arg(long, default_value = "2h", value_parser = config::duration::parse)]
+    ttl: Duration,
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    match arguments().command {
+        Command::Run(file) => serve(Mode::Run, || Config::load(file.config.as_deref())),
+        Command::Demo(demo) => serve(Mode::Demo, || Config::demo(&demo.into())),
+        Command::Check(file) => check(file.config.as_deref()),
+        Command::Devices(file) => answer(list_devices(file.config.as_deref())),
+        Command::Link(file) => answer(show_link(file.config.as_deref())),
+        Command::Token(token) => answer(print_token(&token)),
+    }
+}
+
+/// clap's version is a constant, but GStreamer's is known only here.
+fn arguments() -> Arguments {
+    let version = format!(
+        "{} ({})",
+        env!("CARGO_PKG_VERSION"),
+        devices::gstreamer_version()
+    );
+    let matches = Arguments::command().version(version).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+impl From<Demo> for DemoOptions {
+    fn from(demo: Demo) -> Self {
+        Self {
+            listen: demo.listen,
+            audio: demo.audio,
+            profile: demo.profile,
+        }
+    }
+}
+
+/// `run` and `demo`: everything that is said goes to the log.
+fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> ExitCode {
+    if let Err(why) = telemetry::init() {
+        eprintln!("perch: {why}");
+        return EX_CONFIG.into();
+    }
+    let outcome = config()
+        .map_err(anyhow::Error::from)
+        .and_then(|config| runtime()?.block_on(app::run(config, mode)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One event for each line: a journal shows events.
+            for line in format!("{error:#}").lines().filter(|line| !line.is_empty()) {
+                tracing::error!("{line}");
+            }
+            exit_code(&error)
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let of_configuration = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(ConfigError::Problems(_)), _) => true,
+        // The file's place may not be mounted yet.
+        (Some(ConfigError::Missing { .. } | ConfigError::Unreadable { .. }), _) => false,
+        // A camera may be plugged in; plugins and profiles do not come by themselves.
+        (_, Some(ProfileError::NoCamera { .. })) => false,
+        (_, Some(_)) => true,
+        (None, None) => false,
+    };
+    if of_configuration {
+        EX_CONFIG.into()
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Two threads carry messages; what waits for GStreamer has a bounded number of its own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()?)
+}
+
+/// The result of a command that is asked by a person: to standard output, or why there is none.
+fn answer(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("perch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: Option<&Path>) -> ExitCode {
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    print!("{}", summary(&config));
+    let mut faults = unusable_files(&config);
+    match media::init() {
+        Ok(()) => {
+            let report = check::check(&config);
+            if let Some(plan) = &report.plan {
+                println!("picture  {plan}");
+            }
+            for remark in &report.remarks {
+                println!("note: {remark}");
+            }
+            faults.extend(report.faults);
+        }
+        Err(error) => faults.push(error.to_string()),
+    }
+    for fault in &faults {
+        eprintln!("fault: {fault}");
+    }
+    if faults.is_empty() {
+        println!("ok");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What `run` would do, in a few lines.
+fn summary(config: &Config) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, how: String| {
+        let _ = writeln!(text, "{what:<8} {how}");
+    };
+    line("stream", format!("{:?}", config.stream.title));
+    line(
+        "camera",
+        format!(
+            "{}×{} at {} fps, {} kbit/s, a keyframe at least every {} s, {}",
+            config.camera.width,
+            config.camera.height,
+            config.camera.framerate,
+            config.encoder.bitrate / 1000,
+            config.encoder.keyframe_interval.as_secs_f64(),
+            if config.audio.enabled { "with sound" } else { "without sound" },
+        ),
+    );
+    match &config.lobby {
+        Some(Lobby { url, auth, .. }) => {
+            let how = match auth {
+                LobbyAuth::TokenFile(file) => format!("the token in {}", file.display()),
+                LobbyAuth::SecretFile {
+                    secret_file,
+                    subject,
+                    ttl,
+                } => format!(
+                    "tokens for {subject:?}, valid for {} s, minted with {}",
+                    ttl.as_secs(),
+                    secret_file.display()
+                ),
+            };
+            line("lobby", format!("{url}, signing in with {how}"));
+        }
+        None => {
+            let page = if lobby::page_is_included() {
+                "with its page"
+            } else {
+                "without a page (not included in this build)"
+            };
+            line("lobby", format!("embedded, on {}, {page}", config.embedded_lobby.listen));
+        }
+    }
+    line("viewers", format!("at most {}", config.viewers.max));
+    for server in &config.ice.servers {
+        line("ice", server.url.clone());
+    }
+    text
+}
+
+/// What the configuration's files lack. Read as the daemon would, so the user matters.
+fn unusable_files(config: &Config) -> Vec<String> {
+    let now = SystemTime::now();
+    let mut faults = Vec::new();
+    if let Some(lobby) = &config.lobby {
+        if let Err(error) = Credentials::from(&lobby.auth).fresh(now) {
+            faults.push(format!("lobby.auth: {error}"));
+        }
+        if let Some(file) = &lobby.ca_file
+            && let Err(why) = certificates(file)
+        {
+            faults.push(format!("lobby.ca_file: {}: {why}", file.display()));
+        }
+    }
+    if let Err(error) = IceServers::new(&config.ice).uris(now) {
+        faults.push(format!("ice.servers: {error}"));
+    }
+    faults
+}
+
+fn certificates(file: &Path) -> Result<(), String> {
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| error.to_string())?;
+    if certificates.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok(())
+}
+
+/// Works without any configuration, too: it is asked before there is one.
+fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
+    let config = match Config::load(file) {
+        Err(ConfigError::Missing { .. }) => Config::demo(&DemoOptions::default())?,
+        other => other?,
+    };
+    media::init()?;
+    println!("{}", devices::inventory(&config)?);
+    Ok(())
+}
+
+fn show_link(file: Option<&Path>) -> anyhow::Result<()> {
+    app::show_link(&Config::load(file)?)
+}
+
+fn print_token(token: &Token) -> anyhow::Result<()> {
+    let secret = credentials::read_secret(&token.secret_file)?;
+    let minted = credentials::mint(&secret, &token.subject, token.ttl, SystemTime::now())?;
+    println!("{}", minted.expose());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_a_restart_cannot_mend_is_a_configuration_error() {
+        let text = |text: &str| Config::from_text(Path::new("perch.toml"), text);
+        let wrong = text("[camera]\nwidth = 3").expect_err("3 is odd");
+        assert_eq!(exit_code(&wrong.into()), EX_CONFIG.into());
+        let missing = ConfigError::Missing {
+            path: "perch.toml".into(),
+        };
+        assert_eq!(exit_code(&missing.into()), ExitCode::FAILURE);
+        let unplugged = ProfileError::NoCamera { why: String::new() };
+        assert_eq!(exit_code(&unplugged.into()), ExitCode::FAILURE);
+        let unknown = ProfileError::Unknown {
+            name: "x".into(),
+            hint: String::new(),
+            known: String::new(),
+        };
+        let wrapped = anyhow::Error::from(unknown).context("the camera cannot start");
+        assert_eq!(exit_code(&wrapped), EX_CONFIG.into());
+        assert_eq!(exit_code(&anyhow::anyhow!("other")), ExitCode::FAILURE);
+    }
+}
