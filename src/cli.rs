@@ -229,7 +229,11 @@ fn summary(config: &Config) -> String {
             config.camera.framerate,
             config.encoder.bitrate / 1000,
             config.encoder.keyframe_interval.as_secs_f64(),
-            if config.audio.enabled { "with sound" } else { "without sound" },
+            if config.audio.enabled {
+                "with sound"
+            } else {
+                "without sound"
+            },
         ),
     );
     match &config.lobby {
@@ -254,7 +258,10 @@ fn summary(config: &Config) -> String {
             } else {
                 "without a page (not included in this build)"
             };
-            line("lobby", format!("embedded, on {}, {page}", config.embedded_lobby.listen));
+            line(
+                "lobby",
+                format!("embedded, on {}, {page}", config.embedded_lobby.listen),
+            );
         }
     }
     line("viewers", format!("at most {}", config.viewers.max));

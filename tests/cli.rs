@@ -1,0 +1,208 @@
+//! The program as it is called: what it prints, and its exit codes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, helpers included"
+)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// The program with nothing of the caller's configuration in its environment.
+fn perch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perch"));
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("PERCH_") || text == "RUST_LOG" || text == "CREDENTIALS_DIRECTORY" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A directory with a secret and a configuration that passes.
+fn configured(more: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), "a-secret-of-some-length\n").unwrap();
+    let text = format!(
+        "[lobby]\nurl = 'http://127.0.0.1:9'\n[lobby.auth]\nsecret_file = 'secret'\n\
+         subject = 'me'\n[camera]\nprofile = 'test'\n{more}"
+    );
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    directory
+}
+
+fn file(directory: &Path) -> String {
+    directory.join("perch.toml").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_version_is_that_of_both() {
+    let (code, stdout, _) = run(&mut perch(&["--version"]));
+    assert_eq!(code, 0);
+    let expected = format!("perch {} (GStreamer ", env!("CARGO_PKG_VERSION"));
+    assert!(stdout.starts_with(&expected), "{stdout}");
+}
+
+#[test]
+fn check_passes_what_can_run() {
+    let directory = configured("");
+    let (code, stdout, stderr) = run(&mut perch(&["check", "--config", &file(directory.path())]));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(
+        stdout.contains("http://127.0.0.1:9/") && stdout.ends_with("ok\n"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("a-secret"), "{stdout}");
+}
+
+#[test]
+fn check_names_everything_that_is_wrong() {
+    let directory = configured("widht = 3\nheight = 3\n");
+    let path = file(directory.path());
+    let (code, _, stderr) = run(&mut perch(&["check", "--config", &path]));
+    assert_eq!(code, 1);
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{stderr}");
+    assert!(
+        lines[0].starts_with(&format!("{path}:8:1: camera.widht: ")),
+        "{stderr}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("{path}:9:1: camera.height: ")),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn check_reads_the_files_that_are_named() {
+    let directory = configured("[[ice.servers]]\nurl = 'turn:a.example'\nsecret_file = 'none'\n");
+    let ca = directory.path().join("ca.pem");
+    fs::write(&ca, "no certificate").unwrap();
+    fs::write(directory.path().join("secret"), "").unwrap();
+    let mut command = perch(&["check", "--config", &file(directory.path())]);
+    let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca.pem"));
+    assert_eq!(code, 1);
+    for fault in [
+        "fault: lobby.auth: ",
+        "fault: lobby.ca_file: ",
+        "fault: ice.servers: ",
+    ] {
+        assert!(stderr.contains(fault), "{fault}: {stderr}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_not_worth_a_restart() {
+    let directory = configured("width = 3\n");
+    let (code, stdout, stderr) = run(&mut perch(&["run", "--config", &file(directory.path())]));
+    assert_eq!((code, stdout.as_str()), (78, ""));
+    assert!(stderr.contains("camera.width: found 3"), "{stderr}");
+
+    let gone = directory.path().join("gone.toml");
+    let (code, _, stderr) = run(&mut perch(&["run", "--config", gone.to_str().unwrap()]));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("gone.toml: cannot be read"), "{stderr}");
+
+    let (code, _, stderr) = run(perch(&["demo"]).env("PERCH_LOG", "perch=loud"));
+    assert_eq!(code, 78);
+    assert!(
+        stderr.contains("PERCH_LOG: found \"perch=loud\""),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn devices_lists_what_there_is() {
+    let directory = configured("");
+    let (code, stdout, _) = run(&mut perch(&[
+        "devices",
+        "--config",
+        &file(directory.path()),
+    ]));
+    assert_eq!(code, 0);
+    for heading in [
+        "Cameras\n",
+        "Encoders\n",
+        "Profiles\n",
+        "With camera.profile = \"auto\"\n",
+    ] {
+        assert!(stdout.contains(heading), "{stdout}");
+    }
+}
+
+#[test]
+fn a_profile_beside_the_program_is_found() {
+    let directory = configured("");
+    let data = directory.path().join("data");
+    fs::create_dir_all(data.join("pipelines")).unwrap();
+    let mine = include_str!("../pipelines/test.toml").replace("name = \"test\"", "name = \"mine\"");
+    fs::write(data.join("pipelines/mine.toml"), mine).unwrap();
+    let mut command = perch(&["check", "--config", &file(directory.path())]);
+    command
+        .env("PERCH_DATA_DIR", &data)
+        .env("PERCH__CAMERA__PROFILE", "mine");
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("profile mine"), "{stdout}");
+
+    fs::write(data.join("pipelines/broken.toml"), "nmae = 'x'").unwrap();
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("broken.toml: ") && stderr.contains("nmae"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn token_mints_for_the_subject() {
+    let directory = configured("");
+    let secret = directory.path().join("secret");
+    let secret = secret.to_str().unwrap();
+    let (code, stdout, _) = run(&mut perch(&[
+        "token",
+        "--secret-file",
+        secret,
+        "--subject",
+        "me",
+    ]));
+    assert_eq!(code, 0);
+    assert_eq!(stdout.trim().split('.').count(), 3, "{stdout}");
+    let checked = directory.path().join("token");
+    fs::write(&checked, stdout).unwrap();
+    // The daemon's own check of a token that it is given takes it.
+    let text = format!(
+        "[lobby]\nurl = 'ws://127.0.0.1:9'\n[camera]\nprofile = 'test'\n\
+         [lobby.auth]\ntoken_file = '{}'",
+        checked.display()
+    );
+    fs::write(file(directory.path()), text).unwrap();
+    let (code, _, stderr) = run(&mut perch(&["check", "--config", &file(directory.path())]));
+    assert_eq!(code, 0, "{stderr}");
+
+    let (code, _, stderr) = run(&mut perch(&[
+        "token",
+        "--secret-file",
+        "/nonexistent",
+        "--subject",
+        "me",
+    ]));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("/nonexistent"), "{stderr}");
+    let (code, _, _) = run(&mut perch(&["token"]));
+    assert_eq!(code, 2);
+}
