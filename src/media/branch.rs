@@ -29,7 +29,6 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     BranchEvent, BranchId, MediaEvent, bus,
     camera::{Feed, on_blocking_thread},
-    certificate,
     ice::IceUri,
     offer,
     playout_delay::{self, PlayoutDelay},
@@ -56,8 +55,6 @@ pub struct Branch {
 enum Command {
     SetAnswer(String),
     AddCandidate(Option<Candidate>),
-    /// From the branch's own `webrtcbin`: DTLS is up.
-    LetMediaFlow,
     Close,
 }
 
@@ -68,12 +65,7 @@ impl Branch {
         events: mpsc::UnboundedSender<MediaEvent>,
     ) -> Self {
         let (commands, requests) = mpsc::unbounded_channel();
-        let reporter = Reporter {
-            id,
-            events,
-            commands: commands.downgrade(),
-        };
-        tokio::spawn(live(id, feed, requests, reporter));
+        tokio::spawn(live(id, feed, requests, Reporter { id, events }));
         Self { commands }
     }
 
@@ -93,13 +85,11 @@ impl Branch {
     }
 }
 
-/// Carries what happens to one branch to the host and to the branch's own task.
+/// Carries events of one branch to the host.
 #[derive(Debug, Clone)]
 struct Reporter {
     id: BranchId,
     events: mpsc::UnboundedSender<MediaEvent>,
-    /// Weak: the task ends when the host lets go of the branch.
-    commands: mpsc::WeakUnboundedSender<Command>,
 }
 
 impl Reporter {
@@ -108,12 +98,6 @@ impl Reporter {
             branch: self.id,
             event,
         });
-    }
-
-    fn connected(&self) {
-        if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(Command::LetMediaFlow);
-        }
     }
 }
 
@@ -151,9 +135,7 @@ async fn live(
 struct Pipeline {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
-    gate: Gate,
-    keyframe_wanted: Arc<Notify>,
-    answer: Option<String>,
+    gate: Arc<Gate>,
 }
 
 impl Pipeline {
@@ -188,10 +170,8 @@ impl Pipeline {
             pipeline,
             webrtcbin,
             gate,
-            keyframe_wanted: feed.keyframe_wanted.clone(),
-            answer: None,
         };
-        opened.connect(reporter);
+        opened.connect(feed.keyframe_wanted.clone(), reporter);
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
             opened.close();
             return Err(format!("the branch does not start: {error}"));
@@ -200,7 +180,7 @@ impl Pipeline {
     }
 
     /// Translates `webrtcbin`'s signals to events.
-    fn connect(&self, reporter: Reporter) {
+    fn connect(&self, keyframe_wanted: Arc<Notify>, reporter: Reporter) {
         let offered = AtomicBool::new(false);
         let reports = reporter.clone();
         self.webrtcbin
@@ -241,10 +221,18 @@ impl Pipeline {
                 }
             });
 
+        let gate = Arc::downgrade(&self.gate);
         self.webrtcbin
             .connect_notify(Some("connection-state"), move |webrtcbin, _| {
                 let event = match webrtcbin.property("connection-state") {
-                    WebRTCPeerConnectionState::Connected => return reporter.connected(),
+                    WebRTCPeerConnectionState::Connected => {
+                        // Here and not in the host, for the frame or two that it saves.
+                        if let Some(gate) = gate.upgrade() {
+                            gate.open();
+                            keyframe_wanted.notify_one();
+                        }
+                        BranchEvent::Connected
+                    }
                     WebRTCPeerConnectionState::Disconnected => BranchEvent::Disconnected,
                     WebRTCPeerConnectionState::Failed => BranchEvent::Failed,
                     WebRTCPeerConnectionState::Closed => BranchEvent::HungUp,
@@ -254,17 +242,16 @@ impl Pipeline {
             });
     }
 
-    fn carry_out(&mut self, command: Command, reporter: Reporter) {
+    fn carry_out(&self, command: Command, reporter: Reporter) {
         match command {
-            Command::SetAnswer(sdp) => self.set_answer(sdp, reporter),
+            Command::SetAnswer(sdp) => self.set_answer(&sdp, reporter),
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
-            Command::LetMediaFlow => reporter.send(self.let_media_flow()),
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Close => {}
         }
     }
 
-    fn set_answer(&mut self, sdp: String, reporter: Reporter) {
+    fn set_answer(&self, sdp: &str, reporter: Reporter) {
         let Ok(message) = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()) else {
             return reporter.send(BranchEvent::AnswerRejected {
                 why: "it does not parse".into(),
@@ -278,32 +265,6 @@ impl Pipeline {
         });
         self.webrtcbin
             .emit_by_name::<()>("set-remote-description", &[&answer, &promise]);
-        self.answer = Some(sdp);
-    }
-
-    /// Opens the gate for the viewer that answered, and for nobody else.
-    fn let_media_flow(&self) -> BranchEvent {
-        let vouched_for = self
-            .remote_certificate()
-            .zip(self.answer.as_deref())
-            .is_some_and(|(certificate, answer)| certificate::is_vouched_for(&certificate, answer));
-        if !vouched_for {
-            return BranchEvent::Error {
-                why: "the viewer's DTLS certificate is not the one that its answer names".into(),
-            };
-        }
-        self.gate.open();
-        self.keyframe_wanted.notify_one();
-        BranchEvent::Connected
-    }
-
-    /// PEM; all m-lines are bundled, so the first has the only one.
-    fn remote_certificate(&self) -> Option<String> {
-        self.webrtcbin
-            .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&0i32])?
-            .sender()?
-            .transport()?
-            .property("remote-certificate")
     }
 
     fn add_candidate(&self, candidate: &Candidate) {
@@ -529,7 +490,7 @@ struct Gate {
 impl Gate {
     fn closed<'a>(
         tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
-    ) -> Result<Self, String> {
+    ) -> Result<Arc<Self>, String> {
         let links = tracks.map(|(producer, track)| {
             let mut link = ConsumptionLink::disconnected(track.source.clone());
             link.set_discard(true);
@@ -537,9 +498,9 @@ impl Gate {
                 .map_err(|error| error.to_string())?;
             Ok(link)
         });
-        Ok(Self {
+        Ok(Arc::new(Self {
             links: links.collect::<Result<_, String>>()?,
-        })
+        }))
     }
 
     fn open(&self) {

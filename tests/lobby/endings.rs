@@ -131,7 +131,7 @@ async fn a_viewer_that_vanishes_in_the_middle_of_a_message_is_gone_in_time() {
     // More than the kernel keeps for both sides, less than the lobby's queue in messages.
     let offer = json!({ "type": "offer", "sdp": "x".repeat(60_000) });
     let offer = json!({ "streamId": stream, "to": stuck.id, "offer": offer });
-    for _ in 0..20 {
+    for _ in 0..15 {
         for _ in 0..10 {
             host.emit("live:signal-offer", offer.clone()).await;
         }
@@ -156,7 +156,7 @@ async fn the_lobby_stops_whoever_is_there_and_frees_its_port() {
     stuck.ask("live:join", json!({ "streamId": stream })).await;
     let offer = json!({ "type": "offer", "sdp": "x".repeat(60_000) });
     let offer = json!({ "streamId": stream, "to": stuck.id, "offer": offer });
-    for _ in 0..200 {
+    for _ in 0..150 {
         host.emit("live:signal-offer", offer.clone()).await;
     }
     host.ask("live:list", Value::Null).await;

@@ -4,5 +4,6 @@
 mod abuse;
 mod endings;
 mod entrance;
+mod line;
 mod talk;
 mod wire;
