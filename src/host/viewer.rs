@@ -342,7 +342,10 @@ impl Viewer {
             Ok(facts) => facts,
             Err(fault) => return ended(End::BranchError, fault),
         };
-        let sent = mem::take(held);
+        let sent: Vec<_> = mem::take(held)
+            .into_iter()
+            .map(|candidate| named(candidate, &facts))
+            .collect();
         out.push_back(tell_offer(&self.stream, &self.id, &sdp));
         out.extend(
             sent.iter()
@@ -365,15 +368,21 @@ impl Viewer {
     /// which throws on null, and none of them needs to know.
     fn local_candidate(&mut self, candidate: Option<Candidate>, out: &mut VecDeque<Action>) {
         let Some(candidate) = candidate else { return };
-        match &mut self.state {
+        let candidate = match &mut self.state {
             State::Waiting { .. } => return,
             State::Opening { held, .. } => {
                 held.push(candidate);
                 return;
             }
-            State::Offered { offer, .. } => offer.sent.push(candidate.clone()),
-            State::Connecting { .. } | State::Live { .. } | State::Disconnected { .. } => {}
-        }
+            State::Offered { offer, .. } => {
+                let candidate = named(candidate, &offer.facts);
+                offer.sent.push(candidate.clone());
+                candidate
+            }
+            State::Connecting { terms, .. }
+            | State::Live { terms }
+            | State::Disconnected { terms, .. } => named(candidate, &terms.facts),
+        };
         out.push_back(tell_candidate(&self.stream, &self.id, candidate));
     }
 
@@ -417,6 +426,18 @@ impl Viewer {
             branch: self.branch,
         }));
     }
+}
+
+/// With the m-line's name beside its number, as browsers send them: some pages go by one, some by
+/// the other.
+fn named(mut candidate: Candidate, facts: &OfferFacts) -> Candidate {
+    if candidate.sdp_mid.is_none() {
+        candidate.sdp_mid = candidate
+            .sdp_mline_index
+            .and_then(|index| facts.mid(index.into()))
+            .map(str::to_owned);
+    }
+    candidate
 }
 
 /// A candidate that names its session must name the answered one (W3C WebRTC §4.4.1.9): after a page

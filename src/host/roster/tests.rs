@@ -421,6 +421,31 @@ fn no_candidate_overtakes_the_offer_and_their_end_stays_here() {
 }
 
 #[test]
+fn a_candidate_names_its_m_line_as_the_offer_does() {
+    let nameless = |port| {
+        BranchEvent::Candidate(Some(Candidate {
+            sdp_mid: None,
+            ..candidate(port)
+        }))
+    };
+    let mut bench = Bench::live(1);
+    bench.join("v");
+    bench.branch(1, nameless(1));
+    let with_the_offer = bench.offer(1);
+    let after_it = bench.branch(1, nameless(2));
+    for actions in [with_the_offer, after_it] {
+        let mids: Vec<_> = told(&actions)
+            .iter()
+            .filter_map(|message| match message {
+                Outgoing::Candidate { candidate, .. } => candidate.as_ref()?.sdp_mid.clone(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(mids, ["video0"]);
+    }
+}
+
+#[test]
 fn a_flood_of_joins_and_leaves_waits_for_branches_to_close() {
     let mut bench = Bench::live(1);
     for round in 1..=1 + CLOSING_SPARE as u64 {
