@@ -234,19 +234,31 @@ test("broken answers harm nobody but their sender", async (t) => {
   const stage = await underWatch(t, { config: { viewers: { max: 50 } } });
   const before = await stage.daemon.resources();
   const answers = Object.entries(BROKEN_ANSWERS);
-  await Promise.all(answers.map(async ([what, make], n) => {
+  const sockets = await Promise.all(answers.map(async ([what, make], n) => {
     const socket = await attacker(stage, `attacker-${n}`);
     const offer = await joined(stage, socket);
     socket.emit("live:signal-answer", { streamId: stage.streamId, answer: make(offer.sdp) });
     for (const candidate of ODD_CANDIDATES) socket.emit("live:signal-ice", { streamId: stage.streamId, candidate });
     await socket.emitWithAck("live:list");
     assert.ok(stage.daemon.alive, `after ${what}: ${stage.daemon.log}`);
-    if (n % 2 === 0) socket.close(); // the others stay, and never connect
+    return socket;
   }));
   await allIsWell(stage);
+  for (const socket of sockets) socket.close();
   await until("the attackers' threads to end", 60_000, async () =>
-    (await stage.daemon.resources()).threads <= before.threads + 12, () => stage.daemon.resources());
+    (await stage.daemon.resources()).threads <= before.threads + 15, () => stage.daemon.resources());
   stage.figure("broken answers", answers.length, "");
+});
+
+test("a page whose certificate is not the one that was answered for gets no picture", async (t) => {
+  const stage = await underWatch(t);
+  const impostor = await stage.page("impostor", { tamper: true });
+  await impostor.watch();
+  await until("the end of the handshake", 40_000, async () =>
+    ["failed", "closed", "disconnected"].includes((await impostor.report()).connection), () => impostor.brief());
+  const { video } = await impostor.report();
+  assert.equal(video?.decoded ?? 0, 0, "no frame for whoever cannot show the right certificate");
+  await allIsWell(stage);
 });
 
 test("a flood of candidates harms nobody", async (t) => {

@@ -77,6 +77,22 @@ test("a server restart gives a new stream and leaves old viewers their picture",
   for (const viewer of [old, fresh]) assert.deepEqual(await viewer.complaints(), [], viewer.name);
 });
 
+test("a viewer that goes while the lobby is away leaves its place", async (t) => {
+  const stage = await Stage.set(t, { config: { viewers: { max: 1 } } });
+  const gone = await stage.watcher("gone");
+  await stage.lobby.stop();
+  await gone.hangUp();
+  await stage.lobby.restart();
+  await stage.daemon.live(stage.lobby, { ms: 60_000 });
+
+  const next = await stage.page("next");
+  const began = Date.now();
+  await until("the place of a viewer that is gone", 60_000, () => next.triesToWatch(), () => stage.daemon.log, 500);
+  stage.figure("a viewer that went unseen kept its place for", Date.now() - began, "ms");
+  await next.firstFrame();
+  await next.moves();
+});
+
 test("a connection that is cut in the middle is replaced", async (t) => {
   const stage = await Stage.set(t);
   const viewer = await stage.watcher("steady");

@@ -47,21 +47,11 @@ test("a viewer that never answers does not keep its place for ever", async (t) =
 
   const viewer = await stage.page("patient");
   const began = Date.now();
-  await until("the place of the mute viewer", 60_000, () => triesToWatch(stage, viewer), () => stage.daemon.log, 500);
+  await until("the place of the mute viewer", 60_000, () => viewer.triesToWatch(), () => stage.daemon.log, 500);
   stage.figure("a mute viewer kept its place for", Date.now() - began, "ms");
   await viewer.firstFrame();
   await viewer.moves();
 });
-
-/** Joins as somebody who presses Watch again; true with an offer, false after a refusal. */
-async function triesToWatch(stage, viewer) {
-  const before = refusals(stage).length;
-  await viewer.watch();
-  await until("an offer or a refusal", 10_000, () => offersTo(stage, viewer.id).length > 0 || refusals(stage).length > before);
-  if (offersTo(stage, viewer.id).length > 0) return true;
-  await viewer.leave();
-  return false;
-}
 
 test("SIGTERM ends the stream for the lobby and for the viewers", async (t) => {
   const stage = await Stage.set(t);

@@ -44,8 +44,14 @@ function deviceNetwork(t) {
 
 /** Lets the device send UDP to one port only, as a strict firewall does. */
 function firewall(network, port) {
-  const rules = `table ip strict { chain output { type filter hook output priority 0; udp dport != ${port} drop; } }`;
-  execFileSync(network.prefix[0], [...network.prefix.slice(1), "nft", rules]);
+  const rules = `table ip strict {
+    chain output {
+      type filter hook output priority 0; policy accept;
+      udp dport != ${port} drop
+    }
+  }`;
+  const [program, ...args] = [...network.prefix, "nft", "-f", "-"];
+  execFileSync(program, args, { input: rules, stdio: ["pipe", "inherit", "inherit"] });
 }
 
 const relayed = (stage) =>

@@ -89,6 +89,26 @@ export class Viewer {
     return this.page.evaluate(([id, more]) => window.page.watch(id, more), [streamId, options]);
   }
 
+  /** Joins as somebody who presses Watch again; true with an offer, false (and left again) after a refusal. */
+  async triesToWatch() {
+    const count = (event) => this.lobby.sent(event, (r) => r.payload.to === this.id).length;
+    const [offers, refusals] = [count("live:signal-offer"), count("live:viewer-refused")];
+    await this.watch();
+    await until(`an offer or a refusal for ${this.name}`, 15_000, () =>
+      count("live:signal-offer") > offers || count("live:viewer-refused") > refusals);
+    if (count("live:signal-offer") > offers) return true;
+    await this.leave();
+    return false;
+  }
+
+  /** The player closes and nobody is there to be told. */
+  hangUp() {
+    return this.page.evaluate(() => {
+      window.page.socket.close();
+      window.page.pc.close();
+    });
+  }
+
   leave() {
     return this.page.evaluate(() => window.page.leave());
   }

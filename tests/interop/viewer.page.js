@@ -83,10 +83,16 @@ async function onOffer({ streamId, offer }) {
     await pc.setRemoteDescription(offer);
     const answer = await pc.createAnswer();
     await pc.setLocalDescription(answer);
-    page.socket.emit("live:signal-answer", { streamId, answer });
+    page.socket.emit("live:signal-answer", { streamId, answer: page.extra.tamper ? forged(answer) : answer });
   } catch (error) {
     wrong("offer")(error);
   }
+}
+
+/** The answer with a fingerprint that is not this page's: what the host then talks to is not who answered. */
+function forged({ type, sdp }) {
+  const turn = (match, hash, digits) => `a=fingerprint:${hash} ${digits.split(":").reverse().join(":")}`;
+  return { type, sdp: sdp.replaceAll(/a=fingerprint:(\S+) (\S+)/g, turn) };
 }
 
 /** No buffer: a candidate before the offer is an error, here as in the field. */
