@@ -8,6 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
+import { killAtExit } from "./children.mjs";
 import { until } from "./until.mjs";
 
 async function freePort(address) {
@@ -38,7 +39,7 @@ export class Coturn {
       "--use-auth-secret", `--static-auth-secret=${self.secret}`, "--realm=perch.test",
       `--userdb=${path.join(self.dir, "turndb")}`, `--pidfile=${path.join(self.dir, "pid")}`, "--log-file=stdout",
     ], { stdio: ["ignore", "pipe", "pipe"] });
-    process.once("exit", () => self.child.kill("SIGKILL"));
+    killAtExit(self.child);
     for (const out of [self.child.stdout, self.child.stderr]) out.setEncoding("utf8").on("data", (text) => (self.log += text));
     self.gone = once(self.child, "exit");
     await until("coturn to listen", 20_000, () => self.log.includes(`UDP listener opened on: ${address}:${self.port}`), () => self.log.slice(-2000));

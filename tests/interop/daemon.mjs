@@ -6,6 +6,7 @@ import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
+import { killAtExit } from "./children.mjs";
 import { ARTIFACTS, BINARY } from "./paths.mjs";
 import { until } from "./until.mjs";
 
@@ -68,7 +69,7 @@ export class Daemon {
       env: { ...clean, NO_COLOR: "1", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    process.once("exit", () => this.child.kill("SIGKILL")); // a broken-off run leaves no host behind
+    killAtExit(this.child);
     for (const out of [this.child.stdout, this.child.stderr]) {
       out.setEncoding("utf8").on("data", (text) => {
         this.log += text;

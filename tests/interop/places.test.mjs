@@ -3,8 +3,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { io } from "socket.io-client";
-
 import { closeBrowser, Stage } from "./stage.mjs";
 import { until } from "./until.mjs";
 
@@ -35,22 +33,6 @@ test("a full host says so, and lets the next one in when a place is free", async
   await Promise.all([one.moves(), three.moves()]);
   assert.equal(refusals(stage).length, 1);
   for (const viewer of [one, two, three]) assert.deepEqual(await viewer.complaints(), [], viewer.name);
-});
-
-test("a viewer that never answers does not keep its place for ever", async (t) => {
-  const stage = await Stage.set(t, { config: { viewers: { max: 1 } } });
-  const mute = io(stage.lobby.url, { auth: { token: stage.lobby.token("mute") }, transports: ["websocket"], forceNew: true });
-  t.after(() => mute.close());
-  const offered = new Promise((resolve) => mute.once("live:signal-offer", resolve));
-  await mute.emitWithAck("live:join", { streamId: stage.streamId });
-  await offered;
-
-  const viewer = await stage.page("patient");
-  const began = Date.now();
-  await until("the place of the mute viewer", 60_000, () => viewer.triesToWatch(), () => stage.daemon.log, 500);
-  stage.figure("a mute viewer kept its place for", Date.now() - began, "ms");
-  await viewer.firstFrame();
-  await viewer.moves();
 });
 
 test("SIGTERM ends the stream for the lobby and for the viewers", async (t) => {

@@ -8,17 +8,16 @@ import { Lobby } from "./lobby.mjs";
 import { ARTIFACTS, FIGURES } from "./paths.mjs";
 import { Browser } from "./viewer.mjs";
 
-let browser;
+let starting;
 
 /** One browser process for a test file; started with the first viewer. */
-export async function theBrowser() {
-  browser ??= await Browser.start();
-  return browser;
+export function theBrowser() {
+  starting ??= Browser.start();
+  return starting;
 }
 
 export async function closeBrowser() {
-  await browser?.stop();
-  browser = undefined;
+  await (await starting)?.stop();
 }
 
 export class Stage {
