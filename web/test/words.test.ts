@@ -1,0 +1,51 @@
+import { expect, it } from "vitest";
+import { announcement, words } from "../src/words";
+import type { Phase, Why } from "../src/watch";
+
+const WHYS: Why[] = ["line", "host-away", "no-offer", "no-frame", "media", "stalled", "hung-up", "offer", "codec"];
+
+const PHASES: Phase[] = [
+  { name: "connecting", attempt: 1 },
+  { name: "connecting", attempt: 2 },
+  { name: "ended", again: false, waiting: true },
+  { name: "ended", again: false, waiting: false },
+  { name: "ended", again: true, waiting: false },
+  { name: "full", max: undefined },
+  { name: "full", max: 1 },
+  { name: "full", max: 4 },
+  ...WHYS.flatMap((why): Phase[] => [
+    { name: "reconnecting", why },
+    { name: "failed", why, final: false },
+    { name: "failed", why, final: true },
+  ]),
+];
+
+it("says over the picture what is the matter, in every phase but Live", () => {
+  for (const phase of PHASES) {
+    const said = words(phase);
+    expect(said.state, JSON.stringify(phase)).not.toBe("");
+    expect(said.badge, JSON.stringify(phase)).not.toBe("");
+    if (phase.name !== "connecting") expect(said.reason, JSON.stringify(phase)).toMatch(/\.$/);
+    if (["reconnecting", "full", "failed"].includes(phase.name)) expect(said.button).toBeDefined();
+  }
+  expect(words({ name: "live", lobbyLost: false })).toMatchObject({ badge: "LIVE", state: "", note: "" });
+  expect(words({ name: "live", lobbyLost: true }).note).not.toBe("");
+});
+
+it("counts the places of a full camera", () => {
+  expect(words({ name: "full", max: 1 }).reason).toMatch(/^Its only place is taken\./);
+  expect(words({ name: "full", max: 4 }).reason).toMatch(/^All 4 places are taken\./);
+});
+
+it("offers to watch again only where that can come true", () => {
+  expect(words({ name: "ended", again: true, waiting: false }).button).toBe("Watch again");
+  expect(words({ name: "ended", again: false, waiting: false }).button).toBeUndefined();
+});
+
+it("announces each change in a sentence", () => {
+  expect(announcement({ name: "connecting", attempt: 1 }, "Coop")).toBe("Coop: Connecting");
+  expect(announcement({ name: "live", lobbyLost: true }, "Coop")).toBe("Coop: live");
+  expect(announcement({ name: "full", max: 1 }, "Coop")).toBe(
+    "Coop: The camera is full. Its only place is taken. You get in as soon as one is free.",
+  );
+});
