@@ -12,7 +12,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   server: {
-    proxy: lobby ? { "/api": lobby, "/socket.io": { target: lobby, ws: true } } : {},
+    // With the Host as it was: the lobby answers only where it is that of the page's own origin.
+    proxy: lobby ? { "/api": { target: lobby, changeOrigin: false }, "/socket.io": { target: lobby, ws: true } } : {},
   },
   test: { include: ["test/**/*.test.ts"], environment: "node" },
 });

@@ -34,6 +34,9 @@ use tracing::{debug, warn};
 /// of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two log lines about connections that were turned away.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
 /// What a connection may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct DoorLimits {
@@ -136,7 +139,8 @@ pub struct Door {
     listener: TcpListener,
     limits: DoorLimits,
     connections: Arc<Connections>,
-    full: bool,
+    /// When somebody was last turned away with a line in the log.
+    complained: Option<Instant>,
 }
 
 impl Door {
@@ -145,17 +149,20 @@ impl Door {
             listener,
             limits,
             connections,
-            full: false,
+            complained: None,
         }
     }
 
-    /// Says once that the house is full, and once more after there was room in between.
+    /// Says that the house is full, but not for everybody who knocks.
     fn turn_away(&mut self, peer: SocketAddr) {
-        if !self.full {
+        let lately = self
+            .complained
+            .is_some_and(|at| at.elapsed() < COMPLAINT_PAUSE);
+        if !lately {
             let max = self.limits.connections;
             warn!(%peer, max, "the lobby has no room for more connections; new ones are turned away");
+            self.complained = Some(Instant::now());
         }
-        self.full = true;
     }
 }
 
@@ -177,7 +184,6 @@ impl Listener for Door {
                 self.turn_away(peer);
                 continue;
             };
-            self.full = false;
             // Signaling is made of small messages that somebody waits for.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, %peer, "TCP_NODELAY was refused");
