@@ -27,9 +27,10 @@ pub enum End {
     BadAnswer,
     /// ICE and DTLS did not come up in time.
     NoConnection,
-    /// ICE or DTLS gave up.
+    /// ICE or DTLS gave up before media ever flowed.
     IceFailed,
-    /// A connection that was up was lost and did not come back in time.
+    /// A connection that was up was lost and did not come back. Where a viewer goes without a word,
+    /// ICE consent (RFC 7675) notices within a minute.
     Vanished,
     /// An element of the viewer's branch failed.
     BranchError,

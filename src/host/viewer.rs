@@ -320,12 +320,23 @@ impl Viewer {
             BranchEvent::Connected => self.connected(now, out),
             BranchEvent::Disconnected => self.disconnected(now, out),
             BranchEvent::AnswerRejected { why } => return ended(End::BadAnswer, why),
-            BranchEvent::Failed => return ControlFlow::Break(End::IceFailed.into()),
+            BranchEvent::Failed => return ControlFlow::Break(self.failure().into()),
             BranchEvent::HungUp => return ControlFlow::Break(End::HungUp.into()),
             BranchEvent::Error { why } => return ended(End::BranchError, why),
             BranchEvent::Closed => {}
         }
         ControlFlow::Continue(())
+    }
+
+    /// What it means that ICE gave up: who has watched was reachable once.
+    fn failure(&self) -> End {
+        match self.state {
+            State::Live { .. } | State::Disconnected { .. } => End::Vanished,
+            State::Waiting { .. }
+            | State::Opening { .. }
+            | State::Offered { .. }
+            | State::Connecting { .. } => End::IceFailed,
+        }
     }
 
     /// The first offer is sent on with what was held back for it. Later ones are not: pages do not renegotiate.

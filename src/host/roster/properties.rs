@@ -239,7 +239,7 @@ impl Onlooker {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(256) })]
 
     #[test]
     fn the_roster_keeps_its_promises(

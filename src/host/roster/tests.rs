@@ -487,7 +487,7 @@ fn a_branch_that_does_not_close_is_fatal() {
 #[test]
 fn events_of_a_branch_end_its_viewer_with_a_reason() {
     for (event, end) in [
-        (BranchEvent::Failed, End::IceFailed),
+        (BranchEvent::Failed, End::Vanished),
         (BranchEvent::HungUp, End::HungUp),
         (BranchEvent::Error { why: "x".into() }, End::BranchError),
         (
@@ -501,6 +501,18 @@ fn events_of_a_branch_end_its_viewer_with_a_reason() {
         assert_eq!(ends(&ended), [end]);
         assert_eq!(ended[0], Action::CloseBranch(BranchId(1)));
     }
+}
+
+#[test]
+fn a_connection_that_never_came_up_is_told_from_one_that_was_lost() {
+    let mut bench = Bench::live(1);
+    bench.join("v");
+    bench.offer(1);
+    bench.answer("v");
+    assert_eq!(
+        ends(&bench.branch(1, BranchEvent::Failed)),
+        [End::IceFailed]
+    );
 }
 
 #[test]
