@@ -301,3 +301,67 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
         .await
         .expect("work on a blocking thread does not panic")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        config::{Config, Ice},
+        media::devices,
+    };
+
+    /// Four times the shipped profiles' `min-force-key-unit-interval`, in frames.
+    const WATCHED_FRAMES: usize = 30;
+
+    fn config() -> Config {
+        let text = r#"
+            camera = { profile = "test", width = 320, height = 180, framerate = 30 }
+            embedded_lobby = { enabled = true }
+        "#;
+        Config::from_text(Path::new("test.toml"), text).expect("a valid configuration")
+    }
+
+    /// Without `min-force-key-unit-interval` every request is a keyframe: a crowd that joins would
+    /// get the bitrate of an intra-only stream.
+    #[tokio::test]
+    async fn a_crowd_of_requests_makes_few_keyframes() {
+        crate::media::init().expect("GStreamer starts");
+        let launch = devices::plan(&config())
+            .expect("the test profile fits")
+            .text;
+        let (events, _reports) = mpsc::unbounded_channel();
+        let ice = IceServers::new(&Ice { servers: vec![] });
+        let camera = Camera::start(launch, ice, events)
+            .await
+            .expect("the test picture runs");
+
+        let (kinds, mut frames) = mpsc::unbounded_channel();
+        let sink = camera.shared.video.appsink().static_pad("sink");
+        sink.expect("an appsink has a sink pad").add_probe(
+            gst::PadProbeType::BUFFER,
+            move |_, info| {
+                let key = info
+                    .buffer()
+                    .is_some_and(|frame| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                let _ = kinds.send(key);
+                gst::PadProbeReturn::Ok
+            },
+        );
+        let mut keyframes = 0;
+        for _ in 0..WATCHED_FRAMES {
+            for _ in 0..5 {
+                camera.shared.keyframe_wanted.notify_one();
+            }
+            keyframes += usize::from(frames.recv().await.expect("frames flow"));
+        }
+        camera.stop().await;
+
+        assert!(keyframes > 0, "nobody's request was heard");
+        assert!(
+            keyframes <= 6,
+            "{keyframes} keyframes in {WATCHED_FRAMES} frames"
+        );
+    }
+}
