@@ -16,6 +16,8 @@ use serde_json::Value;
 use crate::signaling::message::StreamId;
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 
 /// The longest title that is kept, in characters.
