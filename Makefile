@@ -1,0 +1,111 @@
+# What people and CI type. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+UNITDIR ?= /usr/lib/systemd/system
+SYSUSERSDIR ?= /usr/lib/sysusers.d
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+# Arguments for `perch demo`, such as DEMO="--listen 0.0.0.0:8080 --audio".
+DEMO ?=
+
+# Where cargo builds to is the user's choice. Asked only when it is needed.
+target = $(or $(shell cargo metadata --no-deps --offline --format-version 1 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'),target)
+
+.PHONY: help
+help: ## List what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: demo
+demo: needs-build release ## Install what is missing, build, and show a test picture in the browser
+	$(target)/release/perch demo $(DEMO)
+
+.PHONY: release
+release: web/dist/index.html ## Build the program with its page
+	cargo build --release --locked
+
+.PHONY: test
+test: needs-test test-rust test-page test-interop test-browser ## Install what is missing, build, and run every test
+
+.PHONY: test-rust
+test-rust: web/dist/index.html
+	if ! command -v cargo-nextest >/dev/null; then cargo install --locked cargo-nextest; fi
+	cargo nextest run --locked --workspace --no-fail-fast
+	cargo test --locked --workspace --doc
+
+# What the suites below start.
+.PHONY: programs
+programs: web/dist/index.html
+	cargo build --locked --workspace --bins --examples
+
+.PHONY: test-page
+test-page: web/node_modules/.package-lock.json
+	npm --prefix web run test
+
+.PHONY: test-interop
+test-interop: programs tests/node_modules/.package-lock.json
+	PERCH_BIN=$(target)/debug/perch npm --prefix tests run interop
+
+.PHONY: test-browser
+test-browser: programs tests/node_modules/.package-lock.json
+	PERCH_BIN=$(target)/debug/perch PERCH_LOBBY_BIN=$(target)/debug/examples/lobby npm --prefix tests run browser
+
+.PHONY: lint
+lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	npm --prefix web run check
+	cargo build --locked --bin perch
+	scripts/check-unit $(target)/debug/perch
+
+.PHONY: deny
+deny: ## Licences, sources and known holes of the dependencies
+	scripts/check-dependencies
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZ_SECONDS
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: release tests/node_modules/.package-lock.json ## Measure what a viewer costs and how long it waits
+	PERCH_BIN=$(target)/release/perch benches/run.sh
+
+# Installs what `make release` built, so that this half can run as root without a toolchain. A
+# packager's DESTDIR is honoured; nothing is enabled or started.
+.PHONY: install
+install: ## Install under DESTDIR and PREFIX what `make release` built
+	install -Dm755 "$(target)/release/perch" "$(DESTDIR)$(PREFIX)/bin/perch"
+	install -d "$(DESTDIR)$(PREFIX)/share/perch/pipelines"
+	install -m644 pipelines/*.toml "$(DESTDIR)$(PREFIX)/share/perch/pipelines/"
+	install -Dm644 src/config/default.toml "$(DESTDIR)$(PREFIX)/share/doc/perch/perch.toml.reference"
+	install -Dm644 README.md "$(DESTDIR)$(PREFIX)/share/doc/perch/README.md"
+	install -d "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d" "$(DESTDIR)$(UNITDIR)"
+	sed 's|^ExecStart=/usr/bin/perch|ExecStart=$(PREFIX)/bin/perch|' systemd/perch.service >"$(DESTDIR)$(UNITDIR)/perch.service"
+	chmod 644 "$(DESTDIR)$(UNITDIR)/perch.service"
+	install -Dm644 systemd/perch.sysusers "$(DESTDIR)$(SYSUSERSDIR)/perch.conf"
+
+.PHONY: needs-build needs-test
+needs-build:
+	scripts/install-needs build run
+needs-test:
+	scripts/install-needs build run test
+
+# npm writes this file when it is done, so it is as old as what is installed.
+web/node_modules/.package-lock.json: web/package-lock.json
+	npm --prefix web ci --no-audit --no-fund
+	touch $@
+
+tests/node_modules/.package-lock.json: tests/package-lock.json
+	npm --prefix tests ci --no-audit --no-fund
+	touch $@
+
+page_sources := $(shell find web/src web/public -type f 2>/dev/null) web/index.html web/vite.config.ts web/tsconfig.json web/package.json
+
+web/dist/index.html: web/node_modules/.package-lock.json $(page_sources)
+	npm --prefix web run build
+	touch $@
