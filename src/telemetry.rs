@@ -10,11 +10,18 @@ use std::{
 
 use tracing::error;
 use tracing_subscriber::{
-    EnvFilter, Layer, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
 /// A quiet device logs nothing but joins, leaves and changes of state.
 const DEFAULT_FILTER: &str = "warn,perch=info";
+
+/// These log whole packets at finer levels, and the first packet of a session holds a token.
+const NO_FINER: [&str; 3] = [
+    "tungstenite=debug",
+    "engineioxide=info",
+    "socketioxide=info",
+];
 
 /// Starts logging for the whole process, and turns panics into log lines. `PERCH_LOG`, or else
 /// `RUST_LOG`, filters as in tracing's `EnvFilter` (`debug`, `perch::signaling=trace`).
@@ -46,7 +53,7 @@ pub fn init() -> Result<(), String> {
 fn filter() -> Result<EnvFilter, String> {
     for name in ["PERCH_LOG", "RUST_LOG"] {
         if let Some(text) = env::var(name).ok().filter(|text| !text.is_empty()) {
-            return EnvFilter::try_new(&text).map_err(|error| {
+            return without_packets(&text).map_err(|error| {
                 format!(
                     "environment variable {name}: found {text:?} ({error}), allowed: a filter such \
                      as \"debug\" or \"warn,perch=debug\""
@@ -55,6 +62,15 @@ fn filter() -> Result<EnvFilter, String> {
         }
     }
     Ok(EnvFilter::new(DEFAULT_FILTER))
+}
+
+/// The filter that is asked for, save that it cannot bring tokens into the log.
+fn without_packets(text: &str) -> Result<EnvFilter, ParseError> {
+    NO_FINER
+        .iter()
+        .try_fold(EnvFilter::try_new(text)?, |filter, directive| {
+            Ok(filter.add_directive(directive.parse()?))
+        })
 }
 
 /// Whether standard error is the stream to the journal that systemd set up, and not one that it was
@@ -102,6 +118,30 @@ mod tests {
         for odd in [&b""[..], b":", b"9", b"9:x", b"\xff:1"] {
             assert!(!is_journal(Some(odd), None), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn no_filter_lets_whole_packets_into_the_log() {
+        for asked in ["trace", "tungstenite=trace", "debug,socketioxide=trace"] {
+            let filter = without_packets(asked).unwrap();
+            let subscriber = tracing_subscriber::registry().with(filter);
+            tracing::subscriber::with_default(subscriber, || {
+                let finest = |target| match target {
+                    "tungstenite" => {
+                        tracing::enabled!(target: "tungstenite::protocol", tracing::Level::TRACE)
+                    }
+                    "engineioxide" => {
+                        tracing::enabled!(target: "engineioxide::socket", tracing::Level::DEBUG)
+                    }
+                    _ => tracing::enabled!(target: "socketioxide::client", tracing::Level::DEBUG),
+                };
+                for target in ["tungstenite", "engineioxide", "socketioxide"] {
+                    assert!(!finest(target), "{asked} shows what {target} says");
+                }
+                assert!(tracing::enabled!(target: "tungstenite::protocol", tracing::Level::WARN));
+            });
+        }
+        assert!(without_packets("perch=loud").is_err());
     }
 
     #[test]
