@@ -303,9 +303,10 @@ fn certificates(file: &Path) -> Result<(), String> {
 
 /// Works without any configuration, too: it is asked before there is one.
 fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
-    let config = match Config::load(file) {
-        Err(ConfigError::Missing { .. }) => Config::demo(&DemoOptions::default())?,
-        other => other?,
+    let config = if file.is_none() && !Path::new(config::DEFAULT_FILE).exists() {
+        Config::demo(&DemoOptions::default())?
+    } else {
+        Config::load(file)?
     };
     media::init()?;
     println!("{}", devices::inventory(&config)?);

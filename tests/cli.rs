@@ -125,6 +125,17 @@ fn a_wrong_configuration_is_not_worth_a_restart() {
     );
 }
 
+/// Where there is no file, settings of the environment alone must not make it ask for a lobby.
+#[test]
+fn devices_answers_before_there_is_a_configuration() {
+    if Path::new(perch::config::DEFAULT_FILE).exists() {
+        return;
+    }
+    let (code, stdout, stderr) = run(perch(&["devices"]).env("PERCH__CAMERA__WIDTH", "640"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("Cameras\n"), "{stdout}");
+}
+
 #[test]
 fn devices_lists_what_there_is() {
     let directory = configured("");
