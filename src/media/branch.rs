@@ -29,6 +29,7 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     BranchEvent, BranchId, MediaEvent, bus,
     camera::{Feed, on_blocking_thread},
+    certificate,
     ice::IceUri,
     offer,
     playout_delay::{self, PlayoutDelay},
@@ -55,6 +56,8 @@ pub struct Branch {
 enum Command {
     SetAnswer(String),
     AddCandidate(Option<Candidate>),
+    /// From the branch's own `webrtcbin`: DTLS is up.
+    LetMediaFlow,
     Close,
 }
 
@@ -65,7 +68,12 @@ impl Branch {
         events: mpsc::UnboundedSender<MediaEvent>,
     ) -> Self {
         let (commands, requests) = mpsc::unbounded_channel();
-        tokio::spawn(live(id, feed, requests, Reporter { id, events }));
+        let reporter = Reporter {
+            id,
+            events,
+            commands: commands.downgrade(),
+        };
+        tokio::spawn(live(id, feed, requests, reporter));
         Self { commands }
     }
 
@@ -85,11 +93,13 @@ impl Branch {
     }
 }
 
-/// Carries events of one branch to the host.
+/// Carries what happens to one branch to the host and to the branch's own task.
 #[derive(Debug, Clone)]
 struct Reporter {
     id: BranchId,
     events: mpsc::UnboundedSender<MediaEvent>,
+    /// Weak: the task ends when the host lets go of the branch.
+    commands: mpsc::WeakUnboundedSender<Command>,
 }
 
 impl Reporter {
@@ -98,6 +108,12 @@ impl Reporter {
             branch: self.id,
             event,
         });
+    }
+
+    fn connected(&self) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(Command::LetMediaFlow);
+        }
     }
 }
 
@@ -135,7 +151,9 @@ async fn live(
 struct Pipeline {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
-    gate: Arc<Gate>,
+    gate: Gate,
+    keyframe_wanted: Arc<Notify>,
+    answer: Option<String>,
 }
 
 impl Pipeline {
@@ -170,8 +188,10 @@ impl Pipeline {
             pipeline,
             webrtcbin,
             gate,
+            keyframe_wanted: feed.keyframe_wanted.clone(),
+            answer: None,
         };
-        opened.connect(feed.keyframe_wanted.clone(), reporter);
+        opened.connect(reporter);
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
             opened.close();
             return Err(format!("the branch does not start: {error}"));
@@ -180,7 +200,7 @@ impl Pipeline {
     }
 
     /// Translates `webrtcbin`'s signals to events.
-    fn connect(&self, keyframe_wanted: Arc<Notify>, reporter: Reporter) {
+    fn connect(&self, reporter: Reporter) {
         let offered = AtomicBool::new(false);
         let reports = reporter.clone();
         self.webrtcbin
@@ -221,18 +241,10 @@ impl Pipeline {
                 }
             });
 
-        let gate = Arc::downgrade(&self.gate);
         self.webrtcbin
             .connect_notify(Some("connection-state"), move |webrtcbin, _| {
                 let event = match webrtcbin.property("connection-state") {
-                    WebRTCPeerConnectionState::Connected => {
-                        // Here and not in the host, for the frame or two that it saves.
-                        if let Some(gate) = gate.upgrade() {
-                            gate.open();
-                            keyframe_wanted.notify_one();
-                        }
-                        BranchEvent::Connected
-                    }
+                    WebRTCPeerConnectionState::Connected => return reporter.connected(),
                     WebRTCPeerConnectionState::Disconnected => BranchEvent::Disconnected,
                     WebRTCPeerConnectionState::Failed => BranchEvent::Failed,
                     WebRTCPeerConnectionState::Closed => BranchEvent::HungUp,
@@ -242,16 +254,17 @@ impl Pipeline {
             });
     }
 
-    fn carry_out(&self, command: Command, reporter: Reporter) {
+    fn carry_out(&mut self, command: Command, reporter: Reporter) {
         match command {
-            Command::SetAnswer(sdp) => self.set_answer(&sdp, reporter),
+            Command::SetAnswer(sdp) => self.set_answer(sdp, reporter),
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
+            Command::LetMediaFlow => reporter.send(self.let_media_flow()),
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Close => {}
         }
     }
 
-    fn set_answer(&self, sdp: &str, reporter: Reporter) {
+    fn set_answer(&mut self, sdp: String, reporter: Reporter) {
         let Ok(message) = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()) else {
             return reporter.send(BranchEvent::AnswerRejected {
                 why: "it does not parse".into(),
@@ -265,6 +278,32 @@ impl Pipeline {
         });
         self.webrtcbin
             .emit_by_name::<()>("set-remote-description", &[&answer, &promise]);
+        self.answer = Some(sdp);
+    }
+
+    /// Opens the gate for the viewer that answered, and for nobody else.
+    fn let_media_flow(&self) -> BranchEvent {
+        let vouched_for = self
+            .remote_certificate()
+            .zip(self.answer.as_deref())
+            .is_some_and(|(certificate, answer)| certificate::is_vouched_for(&certificate, answer));
+        if !vouched_for {
+            return BranchEvent::Error {
+                why: "the viewer's DTLS certificate is not the one that its answer names".into(),
+            };
+        }
+        self.gate.open();
+        self.keyframe_wanted.notify_one();
+        BranchEvent::Connected
+    }
+
+    /// PEM; all m-lines are bundled, so the first has the only one.
+    fn remote_certificate(&self) -> Option<String> {
+        self.webrtcbin
+            .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&0i32])?
+            .sender()?
+            .transport()?
+            .property("remote-certificate")
     }
 
     fn add_candidate(&self, candidate: &Candidate) {
@@ -490,7 +529,7 @@ struct Gate {
 impl Gate {
     fn closed<'a>(
         tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Self, String> {
         let links = tracks.map(|(producer, track)| {
             let mut link = ConsumptionLink::disconnected(track.source.clone());
             link.set_discard(true);
@@ -498,9 +537,9 @@ impl Gate {
                 .map_err(|error| error.to_string())?;
             Ok(link)
         });
-        Ok(Arc::new(Self {
+        Ok(Self {
             links: links.collect::<Result<_, String>>()?,
-        }))
+        })
     }
 
     fn open(&self) {

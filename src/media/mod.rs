@@ -3,6 +3,7 @@
 pub mod branch;
 pub mod bus;
 pub mod camera;
+pub mod certificate;
 pub mod check;
 pub mod devices;
 pub mod h264;

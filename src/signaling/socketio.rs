@@ -92,7 +92,8 @@ impl Packet {
         };
         match kind {
             '0' => Ok(Self::Connect {
-                payload: parse_json(json)?,
+                // Protocol 5 knows objects only.
+                payload: parse_json(json)?.filter(Value::is_object),
             }),
             '1' => Ok(Self::Disconnect),
             '2' => parse_event(json, id),
@@ -326,11 +327,8 @@ mod tests {
     fn packet() -> impl Strategy<Value = Packet> {
         let args = || prop::collection::vec(json_value(), 0..4);
         prop_oneof![
-            json_value().prop_map(|payload| {
-                // A bare number right behind the type reads as an id, so payloads are objects.
-                Packet::Connect {
-                    payload: Some(json!({ "payload": payload })),
-                }
+            json_value().prop_map(|payload| Packet::Connect {
+                payload: Some(json!({ "payload": payload })),
             }),
             Just(Packet::Disconnect),
             ("\\PC{0,12}", args(), any::<Option<u64>>())
