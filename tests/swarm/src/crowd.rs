@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use str0m::crypto::from_feature_flags;
+use str0m::crypto::{CryptoProvider, from_feature_flags};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -18,6 +18,7 @@ use tokio::{
 use url::Url;
 
 use crate::{
+    hmac::Sha1Hmac,
     stats::Spread,
     tokens::Tokens,
     viewer::{Common, Conduct, Debris, Report, Viewer},
@@ -36,7 +37,10 @@ impl Door {
     /// `address`: where the viewers' UDP sockets are bound, by default on the interface that has
     /// the default route, because hosts do not gather candidates on the loopback interface.
     pub fn new(lobby: Url, tokens: Tokens, address: Option<IpAddr>) -> Result<Self> {
-        let crypto = from_feature_flags();
+        let crypto = CryptoProvider {
+            sha1_hmac_provider: &Sha1Hmac,
+            ..from_feature_flags()
+        };
         let certificate = crypto
             .dtls_provider
             .generate_certificate()

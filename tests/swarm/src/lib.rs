@@ -4,6 +4,7 @@
 pub mod churn;
 pub mod crowd;
 pub mod frames;
+pub mod hmac;
 pub mod lobby;
 pub mod peer;
 pub mod stats;

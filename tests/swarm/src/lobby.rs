@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_tungstenite::{
     WebSocketStream,
-    tokio::{TokioAdapter, client_async},
-    tungstenite::Message,
+    tokio::{TokioAdapter, client_async_with_config},
+    tungstenite::{Message, protocol::WebSocketConfig},
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use url::Url;
 
 /// The lobby must accept, list and acknowledge within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes read from the socket at a time; an offer is about this long.
+const READ_BUFFER: usize = 4096;
 
 /// What the lobby tells a viewer.
 #[derive(Debug)]
@@ -67,7 +69,9 @@ impl Lobby {
         // Small messages wait for acknowledgements otherwise, and joins are timed.
         tcp.set_nodelay(true)?;
         let address = format!("ws://{host}:{port}/socket.io/?EIO=4&transport=websocket");
-        let (socket, _) = client_async(address, tcp).await?;
+        // The buffer is cleared at every look at the socket; the default is 128 KiB.
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let (socket, _) = client_async_with_config(address, tcp, Some(config)).await?;
         let mut lobby = Self {
             socket,
             next_ack: 0,

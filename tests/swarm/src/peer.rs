@@ -64,6 +64,7 @@ pub struct Peer {
     last_pli: Option<Instant>,
     seen: Seen,
     news: Vec<Progress>,
+    datagram: Box<[u8; DATAGRAM]>,
 }
 
 impl Peer {
@@ -88,6 +89,7 @@ impl Peer {
             last_pli: None,
             seen: Seen::default(),
             news: Vec::new(),
+            datagram: Box::new([0; DATAGRAM]),
         })
     }
 
@@ -119,6 +121,9 @@ impl Peer {
             if let Some(news) = self.news.pop() {
                 return Ok(news);
             }
+            if !self.rtc.is_alive() {
+                return Ok(Progress::Lost);
+            }
             tokio::select! {
                 ready = self.socket.readable() => {
                     ready?;
@@ -148,13 +153,12 @@ impl Peer {
     }
 
     fn receive(&mut self) -> Result<()> {
-        let mut datagram = [0; DATAGRAM];
         loop {
-            let (length, source) = match self.socket.try_recv_from(&mut datagram) {
+            let (length, source) = match self.socket.try_recv_from(&mut self.datagram[..]) {
                 Ok(received) => received,
                 Err(error) => return pass_over_transient(Err(error)),
             };
-            let Ok(contents) = datagram[..length].try_into() else {
+            let Ok(contents) = self.datagram[..length].try_into() else {
                 continue;
             };
             let received = Receive {
