@@ -13,18 +13,19 @@ export interface Surface {
   quality(quality: Quality | undefined): void;
 }
 
+/** How often frames are counted while a picture is shown, and while one is waited for. */
 const SAMPLE_MS = 500;
-/** The indicator moves once a second: every second sample. */
-const SAMPLES_PER_LOOK = 2;
+const SAMPLE_EAGERLY_MS = 100;
+/** The indicator moves once a second; timers may come a little early. */
+const LOOK_MS = 950;
 const ACK_DEADLINE_MS = 5_000;
 
 export class Player {
   readonly #line: Line;
   readonly #surface: Surface;
   readonly #watch: Watch;
-  readonly #peers = new Map<PeerId, { peer: Peer; meter: Meter }>();
-  readonly #sampling: ReturnType<typeof setInterval>;
-  #samples = 0;
+  readonly #peers = new Map<PeerId, { peer: Peer; meter: Meter; lookedAt: number }>();
+  #sampling: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #told: Phase | undefined;
   #left = false;
@@ -33,7 +34,7 @@ export class Player {
     this.#line = line;
     this.#surface = surface;
     this.#watch = new Watch(now(), stream, streams.filter((other) => other.streamId !== stream.streamId));
-    this.#sampling = setInterval(() => void this.#sample(), SAMPLE_MS);
+    this.#sampleLater();
     this.#after();
   }
 
@@ -72,7 +73,7 @@ export class Player {
   leave(): void {
     this.#do((watch) => watch.leave());
     this.#left = true;
-    clearInterval(this.#sampling);
+    clearTimeout(this.#sampling);
     clearTimeout(this.#timer);
     this.#surface.picture(undefined);
   }
@@ -130,21 +131,29 @@ export class Player {
       broken: (why) => this.#do((watch) => watch.broken(now(), id, why)),
       track: () => this.#watch.shown === id && this.#surface.picture(peer.picture),
     });
-    this.#peers.set(id, { peer, meter: new Meter() });
+    this.#peers.set(id, { peer, meter: new Meter(), lookedAt: -Infinity });
     void peer.take(sdp);
+    this.#sampleLater();
+  }
+
+  #sampleLater(): void {
+    clearTimeout(this.#sampling);
+    if (this.#left) return;
+    const waiting = [...this.#peers.keys()].some((id) => id !== this.#watch.shown);
+    this.#sampling = setTimeout(() => void this.#sample(), waiting ? SAMPLE_EAGERLY_MS : SAMPLE_MS);
   }
 
   async #sample(): Promise<void> {
-    this.#samples += 1;
-    const look = this.#samples % SAMPLES_PER_LOOK === 0;
-    for (const [id, { peer, meter }] of [...this.#peers]) {
-      const sample = await peer.sample(now()).catch(() => undefined);
+    for (const [id, held] of [...this.#peers]) {
+      const sample = await held.peer.sample(now()).catch(() => undefined);
       if (!sample) continue;
       this.#do((watch) => watch.frames(now(), id, sample.framesDecoded));
-      if (!look) continue;
-      const quality = meter.add(sample);
+      if (sample.at - held.lookedAt < LOOK_MS) continue;
+      held.lookedAt = sample.at;
+      const quality = held.meter.add(sample);
       if (this.#watch.shown === id && this.#watch.phase.name === "live" && !this.#left) this.#surface.quality(quality);
     }
+    this.#sampleLater();
   }
 }
 
