@@ -32,7 +32,8 @@ export class Stage {
   }
 
   async openLobby() {
-    this.lobby = new Program(LOBBY, ["--listen", this.#listen, "--watch-key", this.key, "--until-eof"], {
+    // With "=", because one key in 64 begins with a dash.
+    this.lobby = new Program(LOBBY, [`--listen=${this.#listen}`, `--watch-key=${this.key}`, "--until-eof"], {
       env: { PERCH_LOBBY_SECRET: this.secret },
       hint: "cargo build --example lobby",
     });
