@@ -48,6 +48,7 @@ fn describe(
 mod tests {
     use super::*;
 
+    /// Comes before any message: it starts GStreamer.
     fn element() -> gst::Element {
         gst::init().expect("GStreamer starts");
         gst::ElementFactory::make("identity")
@@ -58,9 +59,10 @@ mod tests {
 
     #[test]
     fn an_error_fails_the_pipeline_and_names_the_element() {
+        let camera = element();
         let message = gst::message::Error::builder(gst::ResourceError::NotFound, "no such device")
             .debug("v4l2_calls.c(1): open ():\nCannot open '/dev/video9'")
-            .src(&element())
+            .src(&camera)
             .build();
         assert_eq!(
             verdict(&message),
@@ -72,8 +74,9 @@ mod tests {
 
     #[test]
     fn a_warning_is_known_and_not_acted_on() {
+        let camera = element();
         let message = gst::message::Warning::builder(gst::CoreError::Clock, "late")
-            .src(&element())
+            .src(&camera)
             .build();
         assert_eq!(
             verdict(&message),
@@ -85,13 +88,15 @@ mod tests {
 
     #[test]
     fn the_end_of_a_live_stream_is_a_failure() {
-        let message = gst::message::Eos::builder().src(&element()).build();
+        let camera = element();
+        let message = gst::message::Eos::builder().src(&camera).build();
         assert!(matches!(verdict(&message), Some(Verdict::Failed { .. })));
     }
 
     #[test]
     fn ordinary_messages_mean_nothing() {
-        let message = gst::message::Latency::builder().src(&element()).build();
+        let camera = element();
+        let message = gst::message::Latency::builder().src(&camera).build();
         assert_eq!(verdict(&message), None);
     }
 }
