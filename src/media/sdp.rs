@@ -3,6 +3,7 @@
 mod answer;
 mod candidate;
 mod offer;
+mod transport;
 
 pub use answer::{
     ANSWER_BYTES_MAX, ANSWER_CANDIDATES_MAX, ANSWER_LINES_MAX, AnswerFault, CheckedAnswer,
