@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -31,7 +31,8 @@ export class Coturn {
   static async start(address) {
     const self = new Coturn();
     self.dir = await mkdtemp(path.join(tmpdir(), "perch-coturn-"));
-    self.address = address;
+    self.secretFile = path.join(self.dir, "secret");
+    await writeFile(self.secretFile, self.secret, { mode: 0o600 });
     self.port = await freePort(address);
     self.child = spawn("turnserver", [
       "-n", "--no-cli", "--no-tls", "--no-dtls", "--verbose",

@@ -2,9 +2,6 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { after, test } from "node:test";
 
 import { Coturn } from "./coturn.mjs";
@@ -64,9 +61,7 @@ test("a TURN server with short-lived credentials carries the picture between two
   const coturn = await Coturn.start(network.near);
   t.after(() => coturn.stop());
   firewall(network, coturn.port);
-  const secretFile = path.join(tmpdir(), `perch-turn-secret-${process.pid}`);
-  await writeFile(secretFile, coturn.secret, { mode: 0o600 });
-  const server = { url: `turn:${network.near}:${coturn.port}?transport=udp`, username: "perch", secret_file: secretFile };
+  const server = { url: `turn:${network.near}:${coturn.port}?transport=udp`, username: "perch", secret_file: coturn.secretFile };
   const stage = await Stage.set(t, {
     lobby: { host: network.near },
     prefix: network.prefix,
