@@ -109,3 +109,27 @@ async fn a_pipeline_that_cannot_be_built_is_told_from_a_camera_without_picture()
     assert!(matches!(error, CameraError::NoPicture(_)), "{error}");
     assert!(error.to_string().contains("/dev/nosuchcamera"), "{error}");
 }
+
+/// A viewer may leave at any moment of its branch's opening.
+#[tokio::test]
+async fn a_branch_closed_while_it_opens_leaves_no_descriptors() {
+    let (camera, mut reports) = camera(launch(false)).await;
+    let camera = camera.expect("the test picture runs");
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut opened = 0;
+    let mut open_and_close = async |after: Duration| {
+        opened += 1;
+        let branch = camera.open_branch(BranchId(opened));
+        // Not a wait for something: the moment itself is what is varied.
+        tokio::time::sleep(after).await;
+        branch.close();
+        while next(&mut reports).await != (BranchId(opened), BranchEvent::Closed) {}
+    };
+    open_and_close(Duration::from_secs(1)).await;
+    let before = descriptors();
+    for milliseconds in (0..20).cycle().take(100) {
+        open_and_close(Duration::from_millis(milliseconds)).await;
+    }
+    assert!(descriptors() <= before, "{} > {before}", descriptors());
+    camera.stop().await;
+}

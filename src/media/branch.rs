@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use gst::prelude::*;
@@ -41,6 +41,8 @@ const VIDEO_PAYLOAD_TYPE: u32 = 96;
 const AUDIO_PAYLOAD_TYPE: u32 = 111;
 /// The local identifier of the playout-delay extension in the SDP.
 const PLAYOUT_DELAY_ID: u32 = 5;
+/// How long `webrtcbin` may take to apply a description while its branch is being closed.
+const WORK_ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
 const MTU: u32 = 1200;
 
@@ -154,6 +156,8 @@ struct Pipeline {
     gate: Gate,
     keyframe_wanted: Arc<Notify>,
     answer: Option<String>,
+    /// No new work for `webrtcbin`'s own thread.
+    closing: Arc<AtomicBool>,
 }
 
 impl Pipeline {
@@ -190,6 +194,7 @@ impl Pipeline {
             gate,
             keyframe_wanted: feed.keyframe_wanted.clone(),
             answer: None,
+            closing: Arc::default(),
         };
         opened.connect(reporter);
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
@@ -203,13 +208,15 @@ impl Pipeline {
     fn connect(&self, reporter: Reporter) {
         let offered = AtomicBool::new(false);
         let reports = reporter.clone();
+        let closing = self.closing.clone();
         self.webrtcbin
             .connect("on-negotiation-needed", false, move |values| {
                 // It may fire again for the same need; a viewer's page takes one offer only.
-                if !offered.swap(true, Ordering::SeqCst)
+                if !closing.load(Ordering::SeqCst)
+                    && !offered.swap(true, Ordering::SeqCst)
                     && let Ok(webrtcbin) = values[0].get::<gst::Element>()
                 {
-                    create_offer(&webrtcbin, reports.clone());
+                    create_offer(&webrtcbin, reports.clone(), closing.clone());
                 }
                 None
             });
@@ -316,6 +323,10 @@ impl Pipeline {
     /// Blocks until every thread of the branch has ended.
     fn close(self) {
         drop(self.gate);
+        self.closing.store(true, Ordering::SeqCst);
+        // Twice: what ran at the first question may have asked for more just before.
+        finish_work(&self.webrtcbin);
+        finish_work(&self.webrtcbin);
         let _ = self.pipeline.set_state(gst::State::Null);
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
@@ -323,14 +334,32 @@ impl Pipeline {
     }
 }
 
+/// Waits until `webrtcbin`'s own thread has done what it was asked before.
+///
+/// A description that is still being applied adds transports to a bin that is already on its way to
+/// NULL; in 1.22 the receiving half of such a transport holds itself and is never freed, with three
+/// sockets and three eventfds. Seen with viewers that leave before the offer or right after their
+/// answer. The thread takes its work in order, so an answer to the last question tells.
+fn finish_work(webrtcbin: &gst::Element) {
+    let (done, finished) = std::sync::mpsc::channel();
+    let promise = gst::Promise::with_change_func(move |_| {
+        let _ = done.send(());
+    });
+    webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
+    let _ = finished.recv_timeout(WORK_ENDS_WITHIN);
+}
+
 /// The offer is reported before it becomes the local description, because gathering starts with
 /// that: no candidate can overtake it.
-fn create_offer(webrtcbin: &gst::Element, reporter: Reporter) {
+fn create_offer(webrtcbin: &gst::Element, reporter: Reporter, closing: Arc<AtomicBool>) {
     let weak = webrtcbin.downgrade();
     let promise = gst::Promise::with_change_func(move |reply| {
         let Some(webrtcbin) = weak.upgrade() else {
             return;
         };
+        if closing.load(Ordering::SeqCst) {
+            return;
+        }
         let offer = match reply {
             Ok(Some(reply)) => reply.get::<WebRTCSessionDescription>("offer").ok(),
             _ => None,
