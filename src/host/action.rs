@@ -48,6 +48,8 @@ pub enum Report {
     Refused {
         viewer: ViewerId,
         max: usize,
+        /// The first since a place was last free: whoever hammers on a full host floods no log.
+        first: bool,
     },
     /// The first time that media flows.
     Live {

@@ -13,9 +13,10 @@ pub fn report(report: &Report) {
             info!(event = "line-live", %stream, "live in the lobby");
         }
         Report::LineLost { why } => {
-            info!(
-                event = "line-lost",
-                why, "line to the lobby lost; connected viewers keep their picture"
+            // The line itself has said it, with what it does about it.
+            debug!(
+                why,
+                "line to the lobby lost; connected viewers keep their picture"
             );
         }
         Report::Joined {
@@ -25,8 +26,15 @@ pub fn report(report: &Report) {
         } => {
             info!(event = "viewer-joined", %viewer, %stream, branch = branch.0, "viewer joined");
         }
-        Report::Refused { viewer, max } => {
+        Report::Refused {
+            viewer,
+            max,
+            first: true,
+        } => {
             info!(event = "viewer-refused", %viewer, max, "viewer refused: all places are taken");
+        }
+        Report::Refused { viewer, max, .. } => {
+            debug!(event = "viewer-refused", %viewer, max, "viewer refused: still full");
         }
         Report::Live {
             viewer,

@@ -10,6 +10,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
@@ -54,6 +55,8 @@ pub struct Roster {
     /// Branches on their way out, and when that becomes too long.
     closing: BTreeMap<BranchId, Instant>,
     going_down: bool,
+    /// Somebody has been refused since a place was last free.
+    said_full: bool,
     next_branch: u64,
     counts: Counts,
     actions: VecDeque<Action>,
@@ -69,6 +72,7 @@ impl Roster {
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
             going_down: false,
+            said_full: false,
             next_branch: 1,
             counts: Counts::default(),
             actions: VecDeque::new(),
@@ -250,9 +254,11 @@ impl Roster {
                 to: viewer.clone(),
                 reason: Refusal::Full { max: self.max },
             }));
+        let first = !mem::replace(&mut self.said_full, true);
         self.report(Report::Refused {
             viewer,
             max: self.max,
+            first,
         });
     }
 
@@ -275,6 +281,7 @@ impl Roster {
         let Some(viewer) = self.viewers.remove(id) else {
             return;
         };
+        self.said_full = false;
         if !viewer.is_waiting() {
             self.actions.push_back(Action::CloseBranch(viewer.branch));
             self.closing.insert(viewer.branch, now + CLOSE_WITHIN);

@@ -13,7 +13,7 @@ use std::{
 use async_tungstenite::tungstenite;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use url::Url;
 
 use self::{
@@ -167,7 +167,10 @@ impl Line {
         let why = failure.to_string();
         let retry_in_s = wait.as_secs_f32();
         match self.record.failed(&why) {
-            Severity::News => warn!(retry_in_s, "the line to the lobby is down: {why}"),
+            Severity::News => warn!(
+                event = "line-lost",
+                retry_in_s, "the line to the lobby is down: {why}"
+            ),
             Severity::Known => debug!(retry_in_s, "the line to the lobby is still down: {why}"),
         }
         if !self.down {
@@ -180,7 +183,8 @@ impl Line {
     fn live(&mut self, stream_id: StreamId) {
         self.down = false;
         let failures = self.record.failures();
-        info!(%stream_id, failures, "live in the lobby");
+        // The host says it for the log; here it is only known what it took.
+        debug!(%stream_id, failures, "the lobby has taken the stream");
         self.mail.push(LineEvent::Live { stream_id });
     }
 

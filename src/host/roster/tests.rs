@@ -344,8 +344,13 @@ fn strangers_change_nothing() {
 fn a_full_host_refuses_each_join_once() {
     let mut bench = Bench::live(1);
     bench.watch("v", 1);
-    for _ in 0..2 {
+    for first in [true, false] {
         let refused = bench.join("w");
+        assert!(refused.contains(&Action::Report(Report::Refused {
+            viewer: ViewerId::new("w"),
+            max: 1,
+            first,
+        })));
         assert_eq!(
             told(&refused),
             [&Outgoing::ViewerRefused {
