@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Those who break off half-way, in equal parts.
-const BROKEN: [Conduct; 5] = [
+pub const BROKEN: [Conduct; 5] = [
     Conduct::LeavesBeforeOffer,
     Conduct::NeverAnswers,
     Conduct::HangsUpAfterAnswer,
@@ -33,8 +33,10 @@ pub struct Plan {
     pub seed: u64,
     /// Mean time from one join to the next.
     pub spacing: Duration,
-    /// How long a viewer that never answers stays at most.
+    /// How long a viewer that never answers or freezes stays at most.
     pub linger: Duration,
+    /// How those behave who break off half-way; at least one.
+    pub broken: Vec<Conduct>,
 }
 
 /// What came of it.
@@ -61,7 +63,7 @@ impl Plan {
         let mut dice = StdRng::seed_from_u64(self.seed);
         let turn = |number: usize| Turn {
             conduct: match number % 3 {
-                2 => BROKEN[dice.random_range(0..BROKEN.len())],
+                2 => self.broken[dice.random_range(0..self.broken.len())],
                 _ => Conduct::LeavesAtKeyframe,
             },
             wait: self.spacing.mul_f64(dice.random_range(0.1..1.9)),
@@ -72,7 +74,7 @@ impl Plan {
 }
 
 /// Carries out `plan`. `ended` is called for every viewer that has gone, in the order of going;
-/// numbers begin at `first`. What frozen viewers leave open is kept until all have gone.
+/// numbers begin at `first`. The ports of those who broke off are kept until all have gone.
 pub async fn churn(
     door: &Door,
     plan: &Plan,
@@ -93,7 +95,7 @@ pub async fn churn(
         }
         let watching = Watching::start(door.arrive(first + number, turn.conduct).await?);
         viewers.spawn(async move {
-            if turn.conduct == Conduct::NeverAnswers {
+            if matches!(turn.conduct, Conduct::NeverAnswers | Conduct::Freezes) {
                 sleep_until((Instant::now() + turn.linger).into()).await;
                 watching.stop();
             }
@@ -164,6 +166,7 @@ mod tests {
             seed: 7,
             spacing: Duration::from_millis(100),
             linger: Duration::from_secs(1),
+            broken: BROKEN.to_vec(),
         };
         let conducts = |plan: &Plan| -> Vec<Conduct> {
             plan.turns().iter().map(|turn| turn.conduct).collect()

@@ -5,6 +5,7 @@ pub mod churn;
 pub mod crowd;
 pub mod frames;
 pub mod hmac;
+pub mod host;
 pub mod lobby;
 pub mod peer;
 pub mod stats;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use swarm::{
-    churn::{Plan, churn},
+    churn::{BROKEN, Plan, churn},
     crowd::{Crowd, Door, Watching},
     tokens::Tokens,
     viewer::Conduct,
@@ -47,6 +47,9 @@ enum Command {
         /// Mean time from one join to the next, in milliseconds
         #[arg(long, default_value_t = 150)]
         spacing: u64,
+        /// How those behave who break off; all ways without it
+        #[arg(long)]
+        broken: Vec<Conduct>,
     },
 }
 
@@ -104,12 +107,17 @@ async fn main() -> Result<()> {
             joins,
             seed,
             spacing,
+            broken,
         } => {
             let plan = Plan {
                 joins,
                 seed,
                 spacing: Duration::from_millis(spacing),
                 linger: Duration::from_secs(10),
+                broken: match broken.len() {
+                    0 => BROKEN.to_vec(),
+                    _ => broken,
+                },
             };
             run_churn(&door.open()?, &plan).await?;
         }

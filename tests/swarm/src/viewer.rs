@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 use str0m::config::DtlsCert;
@@ -31,7 +32,7 @@ pub struct Common {
 }
 
 /// How a viewer behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conduct {
     /// Watches until it is told to stop, then leaves.
@@ -46,7 +47,7 @@ pub enum Conduct {
     HangsUpAfterAnswer,
     /// Breaks off in mid-picture: the socket closes, the UDP port falls silent.
     BreaksOff,
-    /// Freezes in mid-picture: socket and port stay open, and nobody reads from them.
+    /// Freezes in mid-picture for as long as it may: socket and port stay open, and nobody reads.
     Freezes,
 }
 
@@ -72,12 +73,9 @@ pub struct Report {
     pub error: Option<String>,
 }
 
-/// What a viewer that went without a word leaves open.
-#[derive(Default)]
-pub struct Debris {
-    _lobby: Option<Lobby>,
-    _peer: Option<Peer>,
-}
+/// The UDP port that a viewer left open when it broke off: closed, it would tell the host
+/// with an ICMP error what a viewer out of reach does not tell.
+pub struct Debris(#[expect(dead_code, reason = "kept open, not used")] Option<Peer>);
 
 /// A viewer that has authenticated and found the stream, ready to join.
 pub struct Viewer {
@@ -121,18 +119,8 @@ impl Viewer {
         self.joined = Instant::now();
         let end = self.behave(stop, picture).await;
         let report = self.report(end.err());
-        let debris = match self.conduct {
-            Conduct::Freezes => Debris {
-                _lobby: Some(self.lobby),
-                _peer: Some(self.peer),
-            },
-            Conduct::BreaksOff => Debris {
-                _lobby: None,
-                _peer: Some(self.peer),
-            },
-            _ => Debris::default(),
-        };
-        (report, debris)
+        let port = (self.conduct == Conduct::BreaksOff).then_some(self.peer);
+        (report, Debris(port))
     }
 
     async fn behave(
@@ -173,7 +161,12 @@ impl Viewer {
                 }
                 self.leave().await
             }
-            Conduct::BreaksOff | Conduct::Freezes => Ok(()),
+            Conduct::BreaksOff => Ok(()),
+            Conduct::Freezes => {
+                // An error says that nobody is left to tell it to stop.
+                let _ = stop.wait_for(|stop| *stop).await;
+                Ok(())
+            }
             _ => self.leave().await,
         }
     }

@@ -1,0 +1,222 @@
+//! The host under test: the real `perch run` with its embedded lobby, in a process of its own, and
+//! what `/proc` says of it.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::tokens::Tokens;
+
+/// From the start to "live in the lobby".
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// The line that tells the lobby's address, and the one that tells that the host is live.
+const ADDRESS: &str = "embedded lobby is open address=";
+const LIVE: &str = "live in the lobby";
+/// The lobby's secret, for this process and its child alone.
+const SECRET: &str = "known-to-the-swarm-and-its-host-alone-0123456";
+
+/// The picture that the host shows.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    pub profile: String,
+    pub width: u32,
+    pub height: u32,
+    /// Bit/s.
+    pub bitrate: u32,
+}
+
+/// A running host; it is killed when this is dropped.
+pub struct Host {
+    child: Child,
+    lobby: Url,
+    _state: TempDir,
+}
+
+impl Host {
+    /// Starts `binary` and waits until it is live. `data` holds profiles (`pipelines/*.toml`)
+    /// beside the built-in ones.
+    pub fn start(binary: &Path, picture: &Picture, data: Option<&Path>) -> Result<Self> {
+        let state = TempDir::new()?;
+        write_keys(state.path())?;
+        let config = state.path().join("perch.toml");
+        fs::write(&config, configuration(picture))?;
+        let mut command = Command::new(binary);
+        command
+            .args(["run", "--config"])
+            .arg(&config)
+            .env("STATE_DIRECTORY", state.path())
+            .env("PERCH_LOG", "warn,perch=info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        if let Some(data) = data {
+            command.env("PERCH_DATA_DIR", data);
+        }
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        match wait_until_live(&mut child) {
+            Ok(lobby) => Ok(Self {
+                child,
+                lobby,
+                _state: state,
+            }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// The embedded lobby's address.
+    pub fn lobby(&self) -> &Url {
+        &self.lobby
+    }
+
+    /// What lets viewers in.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::from_secret(SECRET.as_bytes())
+    }
+
+    /// The host's present use of the machine.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `perch` that was built together with the program at `beside`.
+pub fn perch_beside(beside: &Path) -> Result<PathBuf> {
+    let binary = match env::var_os("PERCH_BINARY") {
+        Some(binary) => PathBuf::from(binary),
+        None => beside.with_file_name("perch"),
+    };
+    ensure!(
+        binary.is_file(),
+        "there is no {}: build the whole workspace first, or name the binary in PERCH_BINARY",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time so far, in clock ticks of 10 ms.
+    ticks: u64,
+    pub threads: usize,
+    pub fds: usize,
+    /// Resident set, in KiB.
+    pub rss: u64,
+}
+
+impl Usage {
+    /// CPU time so far. The clock of `/proc` ticks at 100 Hz wherever Linux runs (proc_pid_stat(5)).
+    pub fn cpu(&self) -> Duration {
+        Duration::from_millis(self.ticks * 10)
+    }
+
+    fn of(pid: u32) -> Result<Self> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let stat = fs::read_to_string(proc.join("stat")).context("the host is gone")?;
+        // The name in parentheses may hold anything; the state, field 3, follows it.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat is odd")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |field: usize| {
+            fields
+                .get(field - 3)
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let (Some(user), Some(system)) = (ticks(14), ticks(15)) else {
+            bail!("/proc/PID/stat is odd");
+        };
+        let status = fs::read_to_string(proc.join("status"))?;
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok())
+            .context("/proc/PID/status has no VmRSS: the host is gone")?;
+        Ok(Self {
+            ticks: user + system,
+            threads: fs::read_dir(proc.join("task"))?.count(),
+            fds: fs::read_dir(proc.join("fd"))?.count(),
+            rss,
+        })
+    }
+}
+
+fn configuration(picture: &Picture) -> String {
+    let Picture {
+        profile,
+        width,
+        height,
+        bitrate,
+    } = picture;
+    format!(
+        "[camera]\nprofile = \"{profile}\"\nwidth = {width}\nheight = {height}\nframerate = 30\n\
+         [encoder]\nbitrate = {bitrate}\n\
+         [viewers]\nmax = 200\n\
+         [embedded_lobby]\nenabled = true\nlisten = \"127.0.0.1:0\"\n"
+    )
+}
+
+fn write_keys(state: &Path) -> Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(state.join("lobby-keys.toml"))?;
+    writeln!(file, "secret = \"{SECRET}\"\nwatch_key = \"{SECRET}\"")?;
+    Ok(())
+}
+
+/// Reads the host's log to its end on a thread; returns when the host is live.
+fn wait_until_live(child: &mut Child) -> Result<Url> {
+    let log = child.stderr.take().context("the host has no log")?;
+    let (live, news) = mpsc::channel();
+    thread::spawn(move || {
+        let mut address = None;
+        let mut early = String::new();
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once(ADDRESS) {
+                address = Some(rest.trim().to_owned());
+            }
+            if line.contains(LIVE)
+                && let Some(address) = address.take()
+            {
+                let _ = live.send(Ok(address));
+            }
+            if line.contains(" WARN ") || line.contains(" ERROR ") {
+                eprintln!("host: {line}");
+            }
+            if early.len() < 4096 {
+                early.push_str(&line);
+                early.push('\n');
+            }
+        }
+        let _ = live.send(Err(early));
+    });
+    match news.recv_timeout(START_PATIENCE) {
+        Ok(Ok(address)) => Ok(Url::parse(&format!("http://{address}"))?),
+        Ok(Err(log)) => bail!("the host ended before it was live:\n{log}"),
+        Err(_) => bail!("the host was not live in time"),
+    }
+}
