@@ -8,19 +8,27 @@ use std::{
     panic,
 };
 
-use tracing::error;
+use tracing::{Metadata, error};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer,
+    filter::{FilterExt as _, FilterFn, LevelFilter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// A quiet device logs nothing but joins, leaves and changes of state.
 const DEFAULT_FILTER: &str = "warn,perch=info";
 
-/// These log whole packets at finer levels, and the first packet of a session holds a token.
-const NO_FINER: [&str; 3] = [
-    "tungstenite=debug",
-    "engineioxide=info",
-    "socketioxide=info",
+/// These crates log whole packets at finer levels, and the first packet of a connection holds a token.
+/// Most of them are not among our own dependencies: what they log follows from those that are.
+const NO_FINER: [(&str, LevelFilter); 7] = [
+    ("async_tungstenite", LevelFilter::DEBUG),
+    ("engineioxide", LevelFilter::INFO),
+    ("hyper", LevelFilter::DEBUG),
+    ("socketioxide", LevelFilter::INFO),
+    ("socketioxide_core", LevelFilter::INFO),
+    ("tokio_tungstenite", LevelFilter::DEBUG),
+    ("tungstenite", LevelFilter::DEBUG),
 ];
 
 /// Starts logging for the whole process, and turns panics into log lines. `PERCH_LOG`, or else
@@ -43,7 +51,7 @@ pub fn init() -> Result<(), String> {
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(output.with_filter(filter()?))
+        .with(output.with_filter(filter()?.and(without_packets())))
         .try_init()
         .map_err(|error| error.to_string())?;
     log_panics();
@@ -53,7 +61,7 @@ pub fn init() -> Result<(), String> {
 fn filter() -> Result<EnvFilter, String> {
     for name in ["PERCH_LOG", "RUST_LOG"] {
         if let Some(text) = env::var(name).ok().filter(|text| !text.is_empty()) {
-            return without_packets(&text).map_err(|error| {
+            return EnvFilter::try_new(&text).map_err(|error| {
                 format!(
                     "environment variable {name}: found {text:?} ({error}), allowed: a filter such \
                      as \"debug\" or \"warn,perch=debug\""
@@ -64,13 +72,18 @@ fn filter() -> Result<EnvFilter, String> {
     Ok(EnvFilter::new(DEFAULT_FILTER))
 }
 
-/// The filter that is asked for, save that it cannot bring tokens into the log.
-fn without_packets(text: &str) -> Result<EnvFilter, ParseError> {
-    NO_FINER
-        .iter()
-        .try_fold(EnvFilter::try_new(text)?, |filter, directive| {
-            Ok(filter.add_directive(directive.parse()?))
-        })
+/// What no directive can lift, however precise: tokens stay out of the log.
+fn without_packets() -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    let passes: fn(&Metadata<'_>) -> bool = |metadata| {
+        // The crate, or any module of it.
+        let name = metadata.target().split("::").next();
+        NO_FINER
+            .iter()
+            .find(|(capped, _)| Some(*capped) == name)
+            .is_none_or(|(_, finest)| metadata.level() <= finest)
+    };
+    // Without a hint, every `trace!` of every crate would be asked about.
+    FilterFn::new(passes).with_max_level_hint(LevelFilter::TRACE)
 }
 
 /// Whether standard error is the stream to the journal that systemd set up, and not one that it was
@@ -120,28 +133,42 @@ mod tests {
         }
     }
 
+    /// Of an output under this filter: whether it takes what carries tokens, and what does not.
+    fn takes(asked: &str) -> ([bool; 6], [bool; 2]) {
+        use tracing::Level;
+        let filter = EnvFilter::try_new(asked).unwrap().and(without_packets());
+        let output = tracing_subscriber::fmt::layer().with_writer(io::sink);
+        let subscriber = tracing_subscriber::registry().with(output.with_filter(filter));
+        tracing::subscriber::with_default(subscriber, || {
+            (
+                [
+                    tracing::enabled!(target: "async_tungstenite", Level::TRACE),
+                    tracing::enabled!(target: "tokio_tungstenite::compat", Level::TRACE),
+                    tracing::enabled!(target: "tungstenite", Level::TRACE),
+                    tracing::enabled!(target: "tungstenite::protocol", Level::TRACE),
+                    tracing::enabled!(target: "engineioxide::socket", Level::DEBUG),
+                    tracing::enabled!(target: "socketioxide::client", Level::DEBUG),
+                ],
+                [
+                    tracing::enabled!(target: "tungstenite::protocol", Level::WARN),
+                    tracing::enabled!(target: "tungstenites", Level::TRACE),
+                ],
+            )
+        })
+    }
+
     #[test]
     fn no_filter_lets_whole_packets_into_the_log() {
-        for asked in ["trace", "tungstenite=trace", "debug,socketioxide=trace"] {
-            let filter = without_packets(asked).unwrap();
-            let subscriber = tracing_subscriber::registry().with(filter);
-            tracing::subscriber::with_default(subscriber, || {
-                let finest = |target| match target {
-                    "tungstenite" => {
-                        tracing::enabled!(target: "tungstenite::protocol", tracing::Level::TRACE)
-                    }
-                    "engineioxide" => {
-                        tracing::enabled!(target: "engineioxide::socket", tracing::Level::DEBUG)
-                    }
-                    _ => tracing::enabled!(target: "socketioxide::client", tracing::Level::DEBUG),
-                };
-                for target in ["tungstenite", "engineioxide", "socketioxide"] {
-                    assert!(!finest(target), "{asked} shows what {target} says");
-                }
-                assert!(tracing::enabled!(target: "tungstenite::protocol", tracing::Level::WARN));
-            });
+        for asked in [
+            "trace",
+            "trace,tungstenite=trace,async_tungstenite=trace",
+            "trace,tungstenite::protocol=trace,socketioxide::client=trace",
+            "trace,engineioxide::socket=debug,tokio_tungstenite::compat=trace",
+        ] {
+            let (packets, others) = takes(asked);
+            assert_eq!(packets, [false; 6], "{asked}");
+            assert_eq!(others, [true; 2], "{asked}");
         }
-        assert!(without_packets("perch=loud").is_err());
     }
 
     #[test]
