@@ -143,7 +143,12 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
     }
     let keys = match mode {
         Mode::Demo => Keys::random(),
-        Mode::Run => Keys::load_or_create(&state_dir()?)?,
+        Mode::Run => {
+            let dir = state_dir()?;
+            fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
+            Keys::load_or_create(&dir)?
+        }
     };
     let lobby = lobby::start(lobby::Settings {
         listen: config.embedded_lobby.listen,
@@ -185,17 +190,20 @@ impl Embedded {
     }
 }
 
-/// `perch link`: the watch link of the device's embedded lobby.
+/// `perch link`: the watch link of the device's embedded lobby, whose keys it only reads: made by another
+/// user than the one that runs it, they would lock that one out.
 pub fn show_link(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(
         config.embedded_lobby.enabled,
         "there is no watch link: [embedded_lobby] enabled is false"
     );
-    let keys = Keys::load_or_create(&state_dir()?)?;
-    print_watch_link(&link::watch_links(
-        config.embedded_lobby.listen,
-        &keys.watch_key,
-    ));
+    let listen = config.embedded_lobby.listen;
+    anyhow::ensure!(
+        listen.port() != 0,
+        "with port 0 in [embedded_lobby] listen the port is another one at each start: set a port"
+    );
+    let keys = Keys::load(&state_dir()?)?;
+    print_watch_link(&link::watch_links(listen, &keys.watch_key));
     Ok(())
 }
 
@@ -222,8 +230,6 @@ fn state_dir() -> anyhow::Result<PathBuf> {
             .context("no place for the embedded lobby's keys: set STATE_DIRECTORY")?
             .join("perch")
     };
-    fs::create_dir_all(&dir)
-        .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
     Ok(dir)
 }
 

@@ -180,6 +180,37 @@ fn a_profile_beside_the_program_is_found() {
 }
 
 #[test]
+fn link_shows_the_keys_that_are_there_and_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:8080'\n";
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    let state = directory.path().join("state");
+    let mut command = perch(&["link", "--config", &file(directory.path())]);
+    command.env("STATE_DIRECTORY", &state);
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    let expected = format!("no keys yet in {}: start perch with", state.display());
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!state.exists(), "nothing is made");
+
+    fs::create_dir(&state).unwrap();
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 1);
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "nothing is made");
+
+    let keys = perch::lobby::keys::Keys::load_or_create(&state).unwrap();
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!(code, 0, "{stderr}");
+    let link = format!("http://127.0.0.1:8080/#{}\n", keys.watch_key.expose());
+    assert!(stdout.contains(&link), "{stdout}");
+
+    let (code, stdout, stderr) = run(command.env("PERCH__EMBEDDED_LOBBY__LISTEN", "127.0.0.1:0"));
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("set a port"), "{stderr}");
+}
+
+#[test]
 fn token_mints_for_the_subject() {
     let directory = configured("");
     let secret = directory.path().join("secret");

@@ -37,6 +37,13 @@ pub enum KeysError {
         path: PathBuf,
         source: io::Error,
     },
+    /// No keys have been made yet, or not where this user's are.
+    #[error(
+        "there are no keys yet in {}: start perch with [embedded_lobby] enabled first, \
+         or run this as the user that runs it",
+        dir.display()
+    )]
+    Missing { dir: PathBuf },
     /// What is there is not what was written.
     #[error(
         "{} does not hold the embedded lobby's keys ({why}); delete it to have new ones made: \
@@ -71,14 +78,24 @@ impl Keys {
 
     /// The keys in `state_dir`; at the first run they are made. The directory has to exist.
     pub fn load_or_create(state_dir: &Path) -> Result<Self, KeysError> {
+        match Self::load(state_dir) {
+            Err(KeysError::Missing { .. }) => {
+                let keys = Self::random();
+                keys.write(state_dir, &state_dir.join(FILE))?;
+                Ok(keys)
+            }
+            other => other,
+        }
+    }
+
+    /// The keys in `state_dir`, which an earlier run has made. Changes nothing.
+    pub fn load(state_dir: &Path) -> Result<Self, KeysError> {
         let path = state_dir.join(FILE);
         match File::open(&path) {
             Ok(file) => Self::read(file, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let keys = Self::random();
-                keys.write(state_dir, &path)?;
-                Ok(keys)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KeysError::Missing {
+                dir: state_dir.to_owned(),
+            }),
             Err(source) => Err(KeysError::Io {
                 what: "read",
                 path,
@@ -173,6 +190,7 @@ mod tests {
         assert_eq!(mode(state.path().join(FILE)), 0o600);
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1);
         assert_eq!(Keys::load_or_create(state.path()).unwrap(), made);
+        assert_eq!(Keys::load(state.path()).unwrap(), made);
 
         let elsewhere = tempfile::tempdir().unwrap();
         let other = Keys::load_or_create(elsewhere.path()).unwrap();
