@@ -30,7 +30,8 @@ pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For `live:end`, the farewell and the WebSocket's closing, all together.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// With so many frames waiting for the socket, no commands are taken.
+/// With so many frames waiting for the socket, no commands are taken and nothing is read that could
+/// make more of them.
 const ENOUGH_WRITTEN: usize = 256;
 /// Messages for the host that may come before the answer to `live:start`.
 const MOST_HELD: usize = 256;
@@ -140,8 +141,9 @@ impl<'a> Connection<'a> {
 
     /// Waits for the next thing. Everything in here may be interrupted without loss.
     async fn turn(&mut self, line: &mut Line) -> Turn {
-        // A lobby that is not listened to cannot be blamed for silence.
-        let listening = line.mail.has_room();
+        // Whoever pings and does not read gets no more of our memory than this. A lobby that is not
+        // listened to cannot be blamed for silence.
+        let listening = line.mail.has_room() && self.writer.has_room();
         let tick = self.session.deadline().filter(|_| listening);
         let stalled = self.writer.stalled_at();
         tokio::select! {
