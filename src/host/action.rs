@@ -103,7 +103,7 @@ pub enum Ignored {
     /// Said once per viewer.
     #[error("more candidates than a viewer may send")]
     TooManyCandidates,
-    #[error("a candidate of another session (ICE user name fragment {0:?})")]
+    #[error("a candidate with another ICE user fragment ({0:?})")]
     StaleCandidate(String),
     #[error("a candidate: {0}")]
     Candidate(#[from] CandidateFault),

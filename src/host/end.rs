@@ -45,9 +45,6 @@ pub struct Row {
     pub sentence: &'static str,
     /// A leave is `INFO`; what somebody should look into on this device is `WARN`.
     pub level: Level,
-    /// Whether the lobby is told. No end is, today: the protocol has no word for it, pages watch their
-    /// own peer connection. (A viewer that is refused has not begun, so it does not end.)
-    pub lobby_hears: bool,
     /// Whether this end speaks against the camera or its encoder rather than against the viewer or its network.
     pub against_camera: bool,
 }
@@ -73,21 +70,21 @@ impl End {
     /// This end's row.
     #[rustfmt::skip]
     pub const fn row(self) -> Row {
-        //                                  name             level        lobby  camera  sentence
+        //                                  name             level        camera  sentence
         match self {
-            Self::Left         => row("left",          Level::INFO, false, false, "the viewer left"),
-            Self::HungUp       => row("hung-up",       Level::INFO, false, false, "the viewer closed its connection"),
-            Self::Rejoined     => row("rejoined",      Level::INFO, false, false, "the viewer joined anew, its former branch is closed"),
-            Self::LineLost     => row("line-lost",     Level::INFO, false, false, "the line to the lobby was lost before the viewer had answered"),
-            Self::Shutdown     => row("shutdown",      Level::INFO, false, false, "the host goes down"),
-            Self::NoRoom       => row("no-room",       Level::WARN, false, false, "former viewers' branches were too slow to close"),
-            Self::NoOffer      => row("no-offer",      Level::WARN, false, true,  "the branch made no offer in time; is the device overloaded?"),
-            Self::NoAnswer     => row("no-answer",     Level::INFO, false, false, "the viewer did not answer the offer"),
-            Self::BadAnswer    => row("bad-answer",    Level::INFO, false, false, "the viewer's answer cannot be used"),
-            Self::NoConnection => row("no-connection", Level::INFO, false, false, "no way to the viewer was found in time; behind a strict NAT or firewall a TURN server under [ice] is needed"),
-            Self::IceFailed    => row("ice-failed",    Level::INFO, false, false, "the connection to the viewer failed; behind a strict NAT or firewall a TURN server under [ice] is needed"),
-            Self::Vanished     => row("vanished",      Level::INFO, false, false, "the viewer was lost and did not come back"),
-            Self::BranchError  => row("branch-error",  Level::WARN, false, true,  "the viewer's branch failed"),
+            Self::Left         => row("left",          Level::INFO, false, "the viewer left"),
+            Self::HungUp       => row("hung-up",       Level::INFO, false, "the viewer closed its connection"),
+            Self::Rejoined     => row("rejoined",      Level::INFO, false, "the viewer joined anew, its former branch is closed"),
+            Self::LineLost     => row("line-lost",     Level::INFO, false, "the line to the lobby was lost before the viewer had answered"),
+            Self::Shutdown     => row("shutdown",      Level::INFO, false, "the host goes down"),
+            Self::NoRoom       => row("no-room",       Level::WARN, false, "former viewers' branches were too slow to close"),
+            Self::NoOffer      => row("no-offer",      Level::WARN, true,  "the branch made no offer in time; is the device overloaded?"),
+            Self::NoAnswer     => row("no-answer",     Level::INFO, false, "the viewer did not answer the offer"),
+            Self::BadAnswer    => row("bad-answer",    Level::INFO, false, "the viewer's answer cannot be used"),
+            Self::NoConnection => row("no-connection", Level::INFO, false, "no way to the viewer was found in time; behind a strict NAT or firewall a TURN server under [ice] is needed"),
+            Self::IceFailed    => row("ice-failed",    Level::INFO, false, "the connection to the viewer failed; behind a strict NAT or firewall a TURN server under [ice] is needed"),
+            Self::Vanished     => row("vanished",      Level::INFO, false, "the viewer was lost and did not come back"),
+            Self::BranchError  => row("branch-error",  Level::WARN, true,  "the viewer's branch failed"),
         }
     }
 }
@@ -95,7 +92,6 @@ impl End {
 const fn row(
     name: &'static str,
     level: Level,
-    lobby_hears: bool,
     against_camera: bool,
     sentence: &'static str,
 ) -> Row {
@@ -103,7 +99,6 @@ const fn row(
         name,
         sentence,
         level,
-        lobby_hears,
         against_camera,
     }
 }

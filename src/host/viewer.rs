@@ -451,7 +451,7 @@ fn named(mut candidate: Candidate, facts: &OfferFacts) -> Candidate {
     candidate
 }
 
-/// A candidate that names its session must name the answered one (W3C WebRTC §4.4.1.9): after a page
+/// A candidate that names its ICE user fragment must name an answered one (W3C WebRTC §4.4.1.9): after a page
 /// was made anew, candidates of the former one may still be on their way.
 fn stale(candidate: Option<&CheckedCandidate>, terms: &Terms) -> Option<Ignored> {
     let ufrag = candidate?.candidate().username_fragment.as_ref()?;
