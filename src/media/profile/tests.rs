@@ -69,6 +69,18 @@ fn usb_camera() -> CameraDevice {
     )
 }
 
+/// The test picture stands in for a camera: it has to be encoded as one.
+#[test]
+fn the_software_encoders_are_the_same_everywhere() {
+    let encoders = |text: &str| {
+        let profile: toml::Table = toml::from_str(text).unwrap();
+        profile["encoder"].as_array().unwrap().clone()
+    };
+    let test = encoders(include_str!("../../../pipelines/test.toml"));
+    let v4l2 = encoders(include_str!("../../../pipelines/v4l2.toml"));
+    assert_eq!(test, v4l2);
+}
+
 #[test]
 fn the_test_picture_needs_no_camera() {
     let plan = built_in()
