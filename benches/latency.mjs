@@ -62,12 +62,13 @@ function readTimeCodes([seconds, width]) {
     const end = performance.now() + seconds * 1000;
     // Both clocks in units of 100 µs, modulo 2³².
     const since = (shown, time) => ((Math.floor((performance.timeOrigin + time) * 10) >>> 0) - shown | 0) / 10;
-    const onFrame = (now, { presentationTime, expectedDisplayTime }) => {
+    const onFrame = (_, { presentationTime, expectedDisplayTime }) => {
+      const called = performance.now();
       context.drawImage(video, 0, 0, width, 128, 0, 0, 32, 2);
       const [shown, inverse] = [code(0), code(1)];
       if ((~shown >>> 0) === inverse) {
         composed.push(since(shown, presentationTime));
-        rendered.push(since(shown, now));
+        rendered.push(since(shown, called));
         displayed.push(since(shown, expectedDisplayTime));
       } else torn += 1;
       if (performance.now() < end) video.requestVideoFrameCallback(onFrame);
