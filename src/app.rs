@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 
 use crate::{
@@ -35,8 +35,10 @@ const EMBEDDED_TOKEN_TTL: Duration = Duration::from_secs(600);
 const EMBEDDED_SUBJECT: &str = "perch";
 /// Messages between the line and the host that may wait on either side.
 const LINE_QUEUE: usize = 256;
+/// How long the camera's driver may take to let go.
+const CAMERA_STOPS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the last messages to the lobby may take once the host has let go of the line.
-const LINE_ENDS_WITHIN: Duration = Duration::from_secs(1);
+const LINE_ENDS_WITHIN: Duration = Duration::from_millis(500);
 
 /// How the process came to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,9 @@ fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result
 
 /// The other way round than up: nobody is left speaking to something that is gone.
 async fn take_down(camera: Camera, line: JoinHandle<()>, embedded: Option<Embedded>) {
-    camera.stop().await;
+    if timeout(CAMERA_STOPS_WITHIN, camera.stop()).await.is_err() {
+        warn!("the camera does not stop; its device is freed with the process");
+    }
     let _ = timeout(LINE_ENDS_WITHIN, line).await;
     if let Some(embedded) = embedded {
         embedded.lobby.shutdown().await;

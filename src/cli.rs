@@ -120,15 +120,22 @@ impl From<Demo> for DemoOptions {
     }
 }
 
+/// How long work on blocking threads may still take once everything has been taken down.
+const LEFTOVERS_END_WITHIN: Duration = Duration::from_millis(300);
+
 /// `run` and `demo`: everything that is said goes to the log.
 fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> ExitCode {
     if let Err(why) = telemetry::init() {
         eprintln!("perch: {why}");
         return EX_CONFIG.into();
     }
-    let outcome = config()
-        .map_err(anyhow::Error::from)
-        .and_then(|config| runtime()?.block_on(app::run(config, mode)));
+    let outcome = config().map_err(anyhow::Error::from).and_then(|config| {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(app::run(config, mode));
+        // A call into GStreamer that hangs would be waited for, and only our end can end it.
+        runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,8 +1,6 @@
 //! Readiness, status and the watchdog, told to systemd through `$NOTIFY_SOCKET` (sd_notify(3)).
 //! Without that variable every call does nothing.
 
-use std::time::Duration;
-
 use sd_notify::NotifyState;
 
 /// The service does what it is for.
@@ -29,16 +27,6 @@ pub fn status(line: &str) {
 /// The service is on its way out; what takes longer than `TimeoutStopSec=` is killed.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
-}
-
-/// A sign of life. To be given by what the service is for, not by a timer.
-pub fn feed_watchdog() {
-    notify(&[NotifyState::Watchdog]);
-}
-
-/// Within how long systemd wants a sign of life (`WatchdogSec=`); nothing if it does not watch.
-pub fn watchdog_interval() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
 }
 
 fn notify(states: &[NotifyState<'_>]) {

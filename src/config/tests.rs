@@ -178,6 +178,10 @@ fn impossible_values_are_refused() {
             "[[ice.servers]]\nurl = 'http://example.org'",
             "ice.servers[0].url",
         ),
+        (
+            "[[ice.servers]]\nurl = 'stun:a.example'\n[[ice.servers]]\nurl = 'stun:b.example'",
+            "ice.servers[1].url",
+        ),
     ] {
         let complaints = complaints(text);
         assert_eq!(complaints.len(), 1, "{complaints:?}");

@@ -303,6 +303,7 @@ impl Check<'_> {
 
     fn ice_servers(&mut self, raw: &[raw::IceServer]) -> Vec<IceServer> {
         let mut servers = Vec::with_capacity(raw.len());
+        let mut stun_seen = false;
         for (index, server) in raw.iter().enumerate() {
             let at = format!("ice.servers[{index}]");
             let url_key = format!("{at}.url");
@@ -314,6 +315,14 @@ impl Check<'_> {
                     continue;
                 }
             };
+            if service == ice::Service::Stun && stun_seen {
+                self.problem(
+                    &url_key,
+                    "a second STUN server; one is enough, and one can be used".to_owned(),
+                );
+                continue;
+            }
+            stun_seen |= service == ice::Service::Stun;
             let auth = match service {
                 ice::Service::Stun => self.stun_auth(&at, server),
                 ice::Service::Turn => self.turn_auth(&at, server),

@@ -58,8 +58,8 @@ pub struct Branch {
 enum Command {
     SetAnswer(String),
     AddCandidate(Option<Candidate>),
-    /// From the branch's own `webrtcbin`: DTLS is up.
-    LetMediaFlow,
+    /// From the branch's own `webrtcbin`, in order with the rest.
+    Follow(WebRTCPeerConnectionState),
     Close,
 }
 
@@ -112,9 +112,9 @@ impl Reporter {
         });
     }
 
-    fn connected(&self) {
+    fn connection(&self, state: WebRTCPeerConnectionState) {
         if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(Command::LetMediaFlow);
+            let _ = commands.send(Command::Follow(state));
         }
     }
 }
@@ -250,14 +250,7 @@ impl Pipeline {
 
         self.webrtcbin
             .connect_notify(Some("connection-state"), move |webrtcbin, _| {
-                let event = match webrtcbin.property("connection-state") {
-                    WebRTCPeerConnectionState::Connected => return reporter.connected(),
-                    WebRTCPeerConnectionState::Disconnected => BranchEvent::Disconnected,
-                    WebRTCPeerConnectionState::Failed => BranchEvent::Failed,
-                    WebRTCPeerConnectionState::Closed => BranchEvent::HungUp,
-                    _ => return,
-                };
-                reporter.send(event);
+                reporter.connection(webrtcbin.property("connection-state"));
             });
     }
 
@@ -265,7 +258,11 @@ impl Pipeline {
         match command {
             Command::SetAnswer(sdp) => self.set_answer(sdp, reporter),
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
-            Command::LetMediaFlow => reporter.send(self.let_media_flow()),
+            Command::Follow(state) => {
+                if let Some(event) = self.follow(state) {
+                    reporter.send(event);
+                }
+            }
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Close => {}
         }
@@ -286,6 +283,17 @@ impl Pipeline {
         self.webrtcbin
             .emit_by_name::<()>("set-remote-description", &[&answer, &promise]);
         self.answer = Some(sdp);
+    }
+
+    /// What a change of the connection means; with the first one that is up, media flows.
+    fn follow(&self, state: WebRTCPeerConnectionState) -> Option<BranchEvent> {
+        match state {
+            WebRTCPeerConnectionState::Connected => Some(self.let_media_flow()),
+            WebRTCPeerConnectionState::Disconnected => Some(BranchEvent::Disconnected),
+            WebRTCPeerConnectionState::Failed => Some(BranchEvent::Failed),
+            WebRTCPeerConnectionState::Closed => Some(BranchEvent::HungUp),
+            _ => None,
+        }
     }
 
     /// Opens the gate for the viewer that answered, and for nobody else.
@@ -315,9 +323,8 @@ impl Pipeline {
 
     fn add_candidate(&self, candidate: &Candidate) {
         // All m-lines are bundled into the first, whatever a candidate says of itself.
-        let mline = u32::from(candidate.sdp_mline_index.unwrap_or(0));
         self.webrtcbin
-            .emit_by_name::<()>("add-ice-candidate", &[&mline, &candidate.candidate]);
+            .emit_by_name::<()>("add-ice-candidate", &[&0u32, &candidate.candidate]);
     }
 
     /// Blocks until every thread of the branch has ended.

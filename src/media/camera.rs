@@ -15,7 +15,11 @@ use std::{
 
 use gst::prelude::*;
 use gst_utils::{StreamProducer, streamproducer::ProducerSettings};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+    time::timeout,
+};
 
 use super::{
     BranchId, CameraEvent, MediaEvent, branch::Branch, bus, h264, ice::IceServers,
@@ -25,6 +29,9 @@ use super::{
 /// How long the source and the encoder may take to the first keyframe. USB cameras need a second or
 /// two to wake up; emulated boards several.
 const FIRST_KEYFRAME: Duration = Duration::from_secs(15);
+
+/// How long a running camera may give no frame. Longer than any exposure or hiccup of a USB bus.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The first SPS is looked for in this much of an access unit.
 const HEADER_BYTES: usize = 512;
@@ -48,7 +55,7 @@ pub struct Camera {
 
 #[derive(Debug)]
 struct Shared {
-    pipeline: gst::Pipeline,
+    running: Running,
     video: StreamProducer,
     audio: Option<StreamProducer>,
     profile_level_id: String,
@@ -56,8 +63,29 @@ struct Shared {
     base_time: gst::ClockTime,
     ice: IceServers,
     keyframe_wanted: Arc<Notify>,
-    frames: Arc<AtomicU64>,
+    tasks: [AbortHandle; 2],
     events: mpsc::UnboundedSender<MediaEvent>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// A pipeline that is shut when nobody holds it any more, also where its start is given up half-way:
+/// GStreamer does not forgive a pipeline that is dropped while it plays.
+#[derive(Debug)]
+struct Running(gst::Pipeline);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pipeline = self.0.clone();
+        // Not on the loop, which must not wait, and not of it, which may be at its end.
+        std::thread::spawn(move || shut(&pipeline));
+    }
 }
 
 /// What a branch takes from the camera.
@@ -82,56 +110,31 @@ impl Camera {
         ice: IceServers,
         events: mpsc::UnboundedSender<MediaEvent>,
     ) -> Result<Self, CameraError> {
-        let (keyframe_tx, mut keyframe_rx) = mpsc::channel(1);
-        let (failure_tx, mut failure_rx) = mpsc::unbounded_channel();
         let frames = Arc::new(AtomicU64::new(0));
-
+        let (first_keyframe, keyframe) = mpsc::channel(1);
+        let (failed, mut failures) = mpsc::unbounded_channel();
         let counter = frames.clone();
-        let pipeline = on_blocking_thread(move || -> Result<_, CameraError> {
+        let running = on_blocking_thread(move || -> Result<_, CameraError> {
             make_certificate();
             let pipeline = build(&launch)?;
-            watch_frames(&appsink(&pipeline, "video")?, counter, keyframe_tx);
-            watch_bus(&pipeline, failure_tx);
-            Ok(pipeline)
+            watch_frames(&appsink(&pipeline, "video")?, counter, first_keyframe);
+            watch_bus(&pipeline, failed);
+            Ok(Running(pipeline))
         })
         .await?;
+        let pipeline = running.0.clone();
         let video = producer(&appsink(&pipeline, "video")?);
         let audio = appsink(&pipeline, "audio").ok().map(|sink| producer(&sink));
+        let profile_level_id = first_picture(&pipeline, keyframe, &mut failures).await?;
 
-        let starting = pipeline.clone();
-        let started = on_blocking_thread(move || starting.set_state(gst::State::Playing)).await;
-        let profile_level_id = tokio::select! {
-            biased;
-            Some(why) = failure_rx.recv() => Err(why),
-            Some(found) = keyframe_rx.recv(), if started.is_ok() => Ok(found),
-            () = tokio::time::sleep(FIRST_KEYFRAME) => Err(format!(
-                "no keyframe within {} s; is the camera connected and free?",
-                FIRST_KEYFRAME.as_secs()
-            )),
-        };
-        let profile_level_id = match profile_level_id {
-            Ok(found) => found,
-            Err(why) => {
-                shut(pipeline).await;
-                return Err(CameraError::NoPicture(why));
-            }
-        };
-
-        tokio::spawn(report_failures(failure_rx, events.clone()));
         let keyframe_wanted = Arc::new(Notify::new());
-        tokio::spawn(request_keyframes(
-            keyframe_wanted.clone(),
-            video.appsink().downgrade(),
-        ));
-        let clock = pipeline
-            .clock()
-            .ok_or_else(|| CameraError::NoPicture("the pipeline has no clock".into()))?;
-        let base_time = pipeline
-            .base_time()
-            .ok_or_else(|| CameraError::NoPicture("the pipeline has no base time".into()))?;
+        let watch = watch_over(failures, frames, SILENCE, events.clone());
+        let requests = request_keyframes(keyframe_wanted.clone(), video.appsink().downgrade());
+        let clock = pipeline.clock().ok_or_else(|| no_picture("no clock"))?;
+        let base_time = pipeline.base_time().ok_or_else(|| no_picture("no time"))?;
         Ok(Self {
             shared: Arc::new(Shared {
-                pipeline,
+                running,
                 video,
                 audio,
                 profile_level_id,
@@ -139,7 +142,10 @@ impl Camera {
                 base_time,
                 ice,
                 keyframe_wanted,
-                frames,
+                tasks: [
+                    tokio::spawn(watch).abort_handle(),
+                    tokio::spawn(requests).abort_handle(),
+                ],
                 events,
             }),
         })
@@ -160,15 +166,40 @@ impl Camera {
         Branch::open(branch, feed, shared.events.clone())
     }
 
-    /// Encoded frames since the camera was started.
-    pub fn frames(&self) -> u64 {
-        self.shared.frames.load(Ordering::Relaxed)
-    }
-
     /// Stops source and encoder and closes the device. Branches still open fall silent.
     pub async fn stop(&self) {
-        shut(self.shared.pipeline.clone()).await;
+        let pipeline = self.shared.running.0.clone();
+        on_blocking_thread(move || shut(&pipeline)).await;
     }
+}
+
+fn no_picture(why: &str) -> CameraError {
+    CameraError::NoPicture(why.to_owned())
+}
+
+/// Sets the pipeline in motion and waits for its first keyframe; what that says of itself. A driver may
+/// hang already while its device is opened, so that counts too.
+async fn first_picture(
+    pipeline: &gst::Pipeline,
+    mut keyframe: mpsc::Receiver<String>,
+    failures: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<String, CameraError> {
+    let starting = pipeline.clone();
+    let picture = async {
+        let started = on_blocking_thread(move || starting.set_state(gst::State::Playing)).await;
+        tokio::select! {
+            biased;
+            Some(why) = failures.recv() => Err(CameraError::NoPicture(why)),
+            Some(found) = keyframe.recv(), if started.is_ok() => Ok(found),
+            else => Err(no_picture("it does not start, and does not say why")),
+        }
+    };
+    timeout(FIRST_KEYFRAME, picture).await.unwrap_or_else(|_| {
+        Err(CameraError::NoPicture(format!(
+            "no keyframe within {} s; is the camera connected and free?",
+            FIRST_KEYFRAME.as_secs()
+        )))
+    })
 }
 
 /// The launch text behind the encoder is the same for every profile.
@@ -244,14 +275,30 @@ fn watch_bus(pipeline: &gst::Pipeline, failures: mpsc::UnboundedSender<String>) 
     });
 }
 
-async fn report_failures(
+/// Tells of the camera's end: an error of an element, or a silence that no element owns up to. A driver
+/// or an encoder that hangs posts nothing; viewers would be left with a frozen picture.
+async fn watch_over(
     mut failures: mpsc::UnboundedReceiver<String>,
+    frames: Arc<AtomicU64>,
+    patience: Duration,
     events: mpsc::UnboundedSender<MediaEvent>,
 ) {
-    // One failure is the camera's end; what its elements say after that is its echo.
-    if let Some(why) = failures.recv().await {
-        let _ = events.send(MediaEvent::Camera(CameraEvent::Failed { why }));
-    }
+    let mut seen = frames.load(Ordering::Relaxed);
+    let why = loop {
+        match timeout(patience, failures.recv()).await {
+            // One failure is the camera's end; what its elements say after that is its echo.
+            Ok(Some(why)) => break why,
+            Ok(None) => return,
+            Err(_) => {
+                let now = frames.load(Ordering::Relaxed);
+                if now == seen {
+                    break format!("no frame for {patience:?}: source or encoder hangs");
+                }
+                seen = now;
+            }
+        }
+    };
+    let _ = events.send(MediaEvent::Camera(CameraEvent::Failed { why }));
 }
 
 /// Hands requests to the encoder one at a time, off the threads that made them.
@@ -283,14 +330,12 @@ fn make_certificate() {
     }
 }
 
-async fn shut(pipeline: gst::Pipeline) {
-    on_blocking_thread(move || {
-        let _ = pipeline.set_state(gst::State::Null);
-        if let Some(bus) = pipeline.bus() {
-            bus.unset_sync_handler();
-        }
-    })
-    .await;
+/// Blocks until the streaming threads have ended.
+fn shut(pipeline: &gst::Pipeline) {
+    let _ = pipeline.set_state(gst::State::Null);
+    if let Some(bus) = pipeline.bus() {
+        bus.unset_sync_handler();
+    }
 }
 
 /// GStreamer's calls may wait for its streaming threads; the loop may not.
@@ -321,6 +366,23 @@ mod tests {
             embedded_lobby = { enabled = true }
         "#;
         Config::from_text(Path::new("test.toml"), text).expect("a valid configuration")
+    }
+
+    #[tokio::test]
+    async fn a_silence_and_an_error_are_both_the_cameras_end() {
+        for error in [None, Some("cable")] {
+            let (failed, failures) = mpsc::unbounded_channel();
+            let (events, mut reports) = mpsc::unbounded_channel();
+            if let Some(error) = error {
+                failed.send(error.to_owned()).expect("it is heard");
+            }
+            let frames = Arc::new(AtomicU64::new(7));
+            watch_over(failures, frames, Duration::from_millis(20), events).await;
+            let Some(MediaEvent::Camera(CameraEvent::Failed { why })) = reports.recv().await else {
+                panic!("the camera's end is told");
+            };
+            assert!(why.contains(error.unwrap_or("no frame for 20ms")), "{why}");
+        }
     }
 
     /// Without `min-force-key-unit-interval` every request is a keyframe: a crowd that joins would
