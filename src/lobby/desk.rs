@@ -141,6 +141,7 @@ impl Desk {
             debug!(peer = %connection.peer(), "refused: no valid token");
             return Err(Refused);
         };
+        connection.trust();
         debug!(peer = %connection.peer(), user = &*identity.user, socket = %socket.id, "connected");
         let rate = match identity.role {
             Role::Member => self.limits.member_rate,

@@ -175,7 +175,7 @@ impl Counter {
 }
 
 /// One subscriber's address: an IPv6 host has a whole /64 to itself.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -50,8 +50,14 @@ pub struct Settings {
 /// What the lobby bears.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// TCP connections at a time, whatever they are used for.
+    /// TCP connections at a time, whatever they are used for. The last one is kept for this machine.
     pub connections: usize,
+    /// TCP connections that one address, or one IPv6 network of 64 bits, may have. Those of this machine
+    /// itself are not counted.
+    pub per_address: usize,
+    /// How long a peer without a valid token may take over a request, and over the next one after
+    /// each piece of the reply.
+    pub entrance: Duration,
     /// Bytes in one message.
     pub payload: usize,
     /// Messages that may wait to be read by one socket.
@@ -74,6 +80,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            per_address: 64,
+            entrance: Duration::from_secs(15),
             payload: 64 * 1024,
             queue: 1024,
             joins: 8,
@@ -232,6 +240,8 @@ fn socket_io(limits: &Limits) -> (socketioxide::layer::SocketIoLayer, SocketIo) 
 fn door_limits(limits: &Limits) -> DoorLimits {
     DoorLimits {
         connections: limits.connections,
+        per_address: limits.per_address,
+        entrance: limits.entrance,
         read_idle: limits.ping_interval + limits.ping_timeout + Duration::from_secs(5),
         write_stall: limits.ping_timeout,
     }

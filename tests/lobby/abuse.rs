@@ -1,11 +1,18 @@
 //! Sockets that do not behave, and everybody else's peace.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use async_tungstenite::tungstenite::Message;
 use perch::lobby::{Limits, Rate};
 use serde_json::{Value, json};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::wire::{Line, SOON, lobby, pair};
 
@@ -243,4 +250,57 @@ async fn connections_are_counted() {
         next.ask("live:join", json!({ "streamId": stream })).await,
         Value::Bool(true)
     );
+}
+
+/// A byte now and then is no idleness, and still the request has to come to an end.
+#[tokio::test]
+async fn whoever_dawdles_at_the_door_is_put_out() {
+    let limits = Limits {
+        entrance: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let lobby = lobby(limits).await;
+    let slow_head = "GET / HTTP/1.1\r\nx-slow: ";
+    let slow_body = "POST /api/token HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+                     content-length: 1000\r\n\r\n";
+    for start in [slow_head, slow_body] {
+        let (mut from, mut to) = TcpStream::connect(lobby.addr()).await.unwrap().into_split();
+        let drip = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            let mut sent = to.write_all(start.as_bytes()).await;
+            while sent.is_ok() {
+                tick.tick().await;
+                sent = to.write_all(b"x").await;
+            }
+        };
+        let mut reply = Vec::new();
+        let end = from.read_to_end(&mut reply);
+        timeout(SOON, async {
+            tokio::select! { () = drip => {}, _ = end => {} }
+        })
+        .await
+        .expect("put out in time");
+    }
+    let empty = async {
+        while lobby.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, empty).await.expect("their places are free");
+}
+
+/// The clock at the door is for strangers.
+#[tokio::test]
+async fn whoever_has_a_token_may_be_silent() {
+    let limits = Limits {
+        entrance: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let lobby = lobby(limits).await;
+    let (mut host, mut viewer, stream) = pair(lobby.addr()).await;
+    // A stranger that came later is put out: the clock of the two would have run out before.
+    let mut stranger = TcpStream::connect(lobby.addr()).await.unwrap();
+    let end = timeout(SOON, stranger.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "put out: {end:?}");
+    still_talk(&mut host, &mut viewer, &stream).await;
 }
