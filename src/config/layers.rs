@@ -14,7 +14,7 @@ use toml::{
 
 use super::{
     duration,
-    problem::{ConfigError, Origin, Problem, shown},
+    problem::{ConfigError, Origin, Problem, cut, shown},
     schema::{self, Entry, Kind},
 };
 
@@ -348,8 +348,9 @@ fn is_bare(name: &str) -> bool {
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("the text {}", shown(text)),
-        DeValue::Integer(integer) => format!("the integer {integer}"),
-        DeValue::Float(float) => format!("the number {float}"),
+        // Both as they are written, with as many digits as somebody cares to write.
+        DeValue::Integer(integer) => format!("the integer {}", cut(&integer.to_string())),
+        DeValue::Float(float) => format!("the number {}", cut(&float.to_string())),
         DeValue::Boolean(boolean) => boolean.to_string(),
         DeValue::Datetime(_) => "a date".to_owned(),
         DeValue::Array(_) => "a list".to_owned(),

@@ -202,6 +202,19 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
+fn a_value_of_any_length_is_told_in_a_line() {
+    let long = "1".repeat(5000);
+    for value in [format!("'{long}'"), long.clone(), format!("{long}.5")] {
+        let told = complaints(&format!("width = {value}")).join("\n");
+        assert!(
+            told.contains("camera.width: found ") && told.contains("11…"),
+            "{told}"
+        );
+        assert!(told.len() < 1000, "{told}");
+    }
+}
+
+#[test]
 fn secrets_are_not_taken_and_never_shown() {
     for text in [
         "[lobby]\nurl = 'https://a.example'\n[lobby.auth]\ntoken = 'hunter2'",
