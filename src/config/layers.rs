@@ -18,6 +18,9 @@ use super::{
     schema::{self, Entry, Kind},
 };
 
+/// One file's errors of syntax that are told. What follows the first few mostly follows from them.
+const MOST_SYNTAX_ERRORS: usize = 20;
+
 /// Variables that begin so are configuration.
 const ENVIRONMENT_PREFIX: &str = "PERCH__";
 
@@ -99,7 +102,7 @@ impl Layers {
         // message and position are passed on.
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            for error in errors {
+            for error in errors.into_iter().take(MOST_SYNTAX_ERRORS) {
                 self.problems.push(Problem {
                     origin: place.origin(error.span().map_or(0, |span| span.start)),
                     key: String::new(),

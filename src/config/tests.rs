@@ -215,6 +215,12 @@ fn a_value_of_any_length_is_told_in_a_line() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_told_so_in_a_page() {
+    let told = read(&"\u{1}\n".repeat(5000)).unwrap_err().to_string();
+    assert!(told.lines().count() <= 25, "{told}");
+}
+
+#[test]
 fn secrets_are_not_taken_and_never_shown() {
     for text in [
         "[lobby]\nurl = 'https://a.example'\n[lobby.auth]\ntoken = 'hunter2'",
