@@ -357,7 +357,8 @@ fn finish_work(webrtcbin: &gst::Element) {
 }
 
 /// The offer is reported before it becomes the local description, because gathering starts with
-/// that: no candidate can overtake it.
+/// that: no candidate can overtake it. But it is put in line for that before it is reported: a quick
+/// viewer's answer would otherwise stand before it and fail with "not in the correct state".
 fn create_offer(webrtcbin: &gst::Element, reporter: Reporter, closing: Arc<AtomicBool>) {
     let weak = webrtcbin.downgrade();
     let promise = gst::Promise::with_change_func(move |reply| {
@@ -380,9 +381,10 @@ fn create_offer(webrtcbin: &gst::Element, reporter: Reporter, closing: Arc<Atomi
         match offer.sdp().as_text() {
             Ok(text) => {
                 let sdp = offer::for_viewers(&text);
-                reporter.send(BranchEvent::Offer { sdp });
+                // Only asked for here: it is carried out by this very thread, after the report.
                 webrtcbin
                     .emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);
+                reporter.send(BranchEvent::Offer { sdp });
             }
             Err(error) => reporter.send(BranchEvent::Error {
                 why: format!("webrtcbin's offer is no SDP: {error}"),
