@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use str0m::crypto::{CryptoProvider, from_feature_flags};
@@ -164,6 +164,22 @@ pub struct CrowdReport {
 }
 
 impl CrowdReport {
+    /// An error that tells how the first viewer failed that did.
+    pub fn all_well(&self) -> Result<()> {
+        let failed = self
+            .viewers
+            .iter()
+            .find_map(|v| Some((v.viewer, v.error.as_ref()?)));
+        match failed {
+            None => Ok(()),
+            Some((viewer, error)) => bail!(
+                "{} of {} viewers failed; viewer {viewer}: {error}",
+                self.failed,
+                self.viewers.len()
+            ),
+        }
+    }
+
     fn new(viewers: Vec<Report>) -> Self {
         let times = |of: fn(&Report) -> Option<f64>| Spread::of(viewers.iter().filter_map(of));
         Self {

@@ -105,13 +105,13 @@ impl Drop for Host {
 
 /// The `perch` that was built together with the program at `beside`.
 pub fn perch_beside(beside: &Path) -> Result<PathBuf> {
-    let binary = match env::var_os("PERCH_BINARY") {
+    let binary = match env::var_os("PERCH_BIN") {
         Some(binary) => PathBuf::from(binary),
         None => beside.with_file_name("perch"),
     };
     ensure!(
         binary.is_file(),
-        "there is no {}: build the whole workspace first, or name the binary in PERCH_BINARY",
+        "there is no {}: build the whole workspace first, or name the binary in PERCH_BIN",
         binary.display()
     );
     Ok(binary)
@@ -134,7 +134,8 @@ impl Usage {
         Duration::from_millis(self.ticks * 10)
     }
 
-    fn of(pid: u32) -> Result<Self> {
+    /// What the process `pid` uses now.
+    pub fn of(pid: u32) -> Result<Self> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let stat = fs::read_to_string(proc.join("stat")).context("the host is gone")?;
         // The name in parentheses may hold anything; the state, field 3, follows it.

@@ -1,7 +1,9 @@
 //! Cheap WebRTC viewers: they speak to a lobby as a browser page does, receive a stream with str0m,
 //! and know when a frame is complete without decoding it.
 
+pub mod bench;
 pub mod churn;
+pub mod clock;
 pub mod crowd;
 pub mod frames;
 pub mod hmac;

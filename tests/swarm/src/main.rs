@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use swarm::{
+    bench,
     churn::{BROKEN, Plan, churn},
+    clock,
     crowd::{Crowd, Door, Watching},
+    host::{Picture, perch_beside},
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -50,6 +53,29 @@ enum Command {
         /// How those behave who break off; all ways without it
         #[arg(long)]
         broken: Vec<Conduct>,
+    },
+    /// Measure what viewers cost a host that is started for it, as Markdown
+    Bench {
+        /// The program to measure, by default the `perch` beside this one
+        #[arg(long, env = "PERCH_BIN")]
+        perch: Option<PathBuf>,
+        #[arg(long, value_delimiter = ',', default_value = "1,10,25,50")]
+        sizes: Vec<usize>,
+        /// How long each crowd is watched
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Serve a picture that tells the time, for measuring latency
+    ClockCamera {
+        /// Where GStreamer's shmsrc shall look for it
+        #[arg(long)]
+        socket: PathBuf,
+        #[arg(long, default_value_t = 1280)]
+        width: usize,
+        #[arg(long, default_value_t = 720)]
+        height: usize,
     },
 }
 
@@ -98,9 +124,7 @@ async fn main() -> Result<()> {
             sleep(Duration::from_secs_f64(seconds)).await;
             let report = crowd.leave().await?;
             println!("{}", serde_json::to_string_pretty(&report)?);
-            if report.failed > 0 {
-                bail!("{} of {viewers} viewers failed", report.failed);
-            }
+            report.all_well()?;
         }
         Command::Churn {
             door,
@@ -121,6 +145,34 @@ async fn main() -> Result<()> {
             };
             run_churn(&door.open()?, &plan).await?;
         }
+        Command::Bench {
+            perch,
+            sizes,
+            seconds,
+            runs,
+        } => {
+            let perch = match perch {
+                Some(perch) => perch,
+                None => perch_beside(&env::current_exe()?)?,
+            };
+            let picture = Picture {
+                profile: "test".into(),
+                width: 1280,
+                height: 720,
+                bitrate: 2_000_000,
+            };
+            let plan = bench::Plan {
+                sizes,
+                seconds,
+                runs,
+            };
+            print!("{}", bench::bench(&perch, &picture, &plan).await?);
+        }
+        Command::ClockCamera {
+            socket,
+            width,
+            height,
+        } => clock::run(&socket, width, height)?,
     }
     Ok(())
 }

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# What a viewer costs, how long a viewer waits, and how old the picture is. Prints Markdown.
+#
+#   benches/run.sh            everything: about six minutes on an otherwise idle machine
+#   benches/run.sh --write    the same, kept in benches/RESULTS.md
+#   benches/run.sh --quick    one short run, to see that it works
+#
+# PERCH_BIN and SWARM_BIN name release builds; without them both are built.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+write=false
+cost=() latency=()
+for argument in "$@"; do
+	case $argument in
+	--write) write=true ;;
+	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) latency=(--seconds 5) ;;
+	*)
+		echo "usage: $0 [--write] [--quick]" >&2
+		exit 2
+		;;
+	esac
+done
+
+target=$(cargo metadata --no-deps --offline --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+if [[ -z ${PERCH_BIN:-} || -z ${SWARM_BIN:-} ]]; then
+	cargo build --release --locked --workspace --bins >&2
+fi
+export PERCH_BIN=${PERCH_BIN:-$target/release/perch}
+export SWARM_BIN=${SWARM_BIN:-$target/release/swarm}
+if [[ ! -d tests/node_modules ]]; then
+	npm --prefix tests ci --no-audit --no-fund >&2
+fi
+
+report() {
+	printf '# What it costs\n\n'
+	printf 'Made by `make bench` on %s, %s cores, Linux %s, %s.\n' \
+		"$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" \
+		"$(uname -r | grep -oE '^[0-9]+\.[0-9]+')" "$(gst-inspect-1.0 --version | sed -n 's/.*version /GStreamer /p')"
+	printf 'Load of the machine before the run: %s.\n' "$(cut -d' ' -f1 /proc/loadavg)"
+	printf '\n## Viewers\n\n'
+	"$SWARM_BIN" bench "${cost[@]}"
+	printf '\n## Age of the picture\n\n'
+	node benches/latency/latency.mjs "${latency[@]}"
+}
+
+if $write; then
+	draft=$(mktemp)
+	trap 'rm -f "$draft"' EXIT
+	report | tee "$draft"
+	mv "$draft" benches/RESULTS.md
+	chmod 644 benches/RESULTS.md
+else
+	report
+fi
