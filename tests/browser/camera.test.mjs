@@ -124,12 +124,14 @@ test("the program restarts, and the page goes on by itself", async (t) => {
   t.after(() => rm(dir, { recursive: true, force: true }));
 
   const { program, address } = await run("127.0.0.1:0");
-  const show = new Program(PERCH, ["link", "--config", config], { env: { STATE_DIRECTORY: dir } });
-  const [, key] = await show.says(/#(\S+)/);
+  const show = new Program(PERCH, ["link", "--config", config], {
+    env: { STATE_DIRECTORY: dir, PERCH__EMBEDDED_LOBBY__LISTEN: address },
+  });
+  const [link] = await show.says(/http:\S+#\S+/);
   await show.stop();
 
   const visitor = await Visitor.enter(t);
-  await visitor.open(`http://${address}/#${key}`);
+  await visitor.open(link);
   await visitor.seesLive();
   await visitor.sees("Lobby connected");
   assert.deepEqual(await program.stop(), { code: 0, signal: null });
