@@ -13,6 +13,7 @@ use crate::{
     crowd::{Crowd, CrowdReport, Door},
     host::{Host, Picture, Usage},
     stats::{Spread, median},
+    viewer::Report,
 };
 
 /// From one join to the next while a crowd gathers whose cost is measured.
@@ -40,6 +41,9 @@ struct Cost {
     /// Core milliseconds per second and viewer, beyond what the host takes without viewers.
     core_ms: f64,
     usage: Usage,
+    /// What a viewer received, in Mbit/s of RTP payload and in packets per second.
+    mbit: f64,
+    packets: f64,
     lost: u64,
     longest_gap_ms: f64,
     /// Core milliseconds per second that the viewers themselves took.
@@ -131,10 +135,14 @@ async fn cost(host: &Host, door: &Door, size: usize, seconds: f64, idle_ms: f64)
     );
     let core_ms = (measured.host_ms - idle_ms) / size as f64;
     eprintln!("{size} viewers: {core_ms:.1} core-ms/s each");
+    let watched: f64 = report.viewers.iter().map(|v| v.seconds).sum();
+    let total = |of: fn(&Report) -> u64| report.viewers.iter().map(of).sum::<u64>() as f64;
     Ok(Cost {
         size,
         core_ms,
         usage: measured.usage,
+        mbit: total(|v| v.bytes) * 8e-6 / watched,
+        packets: total(|v| v.video_packets) / watched,
         lost: report.lost_packets,
         longest_gap_ms: report.longest_gap_ms,
         swarm_ms: measured.swarm_ms,
@@ -205,9 +213,10 @@ fn tables(runs: &[Run], picture: &Picture, plan: &Plan) -> String {
     let of_runs = |figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(figure));
     let mut text = format!(
         "`perch run` with its embedded lobby, {}x{} at 30 fps and {:.1} Mbit/s; medians of {} runs of {} s.\n\
-         CPU and threads are those of the host's process; a viewer's CPU is what it adds to the host without viewers.\n\n\
-         | viewers | core-ms per second and viewer | RSS, MB | threads | descriptors | packets lost | longest gap, ms | the viewers' own core-ms per second |\n\
-         |---:|---:|---:|---:|---:|---:|---:|---:|\n",
+         CPU and threads are those of the host's process; a viewer's CPU is what it adds to the host without viewers,\n\
+         with its range over the runs: the encoder's own variation is of the order of a few viewers.\n\n\
+         | viewers | core-ms per second and viewer | RSS, MB | threads | descriptors | Mbit/s to each | packets/s to each | packets lost | longest gap, ms | the viewers' own core-ms per second |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         picture.width,
         picture.height,
         f64::from(picture.bitrate) / 1e6,
@@ -217,7 +226,7 @@ fn tables(runs: &[Run], picture: &Picture, plan: &Plan) -> String {
     let mb = |usage: &Usage| usage.rss as f64 / 1024.0;
     let _ = writeln!(
         text,
-        "| 0 | (all of it: {:.0}) | {:.0} | {} | {} | | | |",
+        "| 0 | (all of it: {:.0}) | {:.0} | {} | {} | | | | | |",
         of_runs(&|run| run.idle_ms),
         of_runs(&|run| mb(&run.idle)),
         of_runs(&|run| run.idle.threads as f64),
@@ -225,14 +234,19 @@ fn tables(runs: &[Run], picture: &Picture, plan: &Plan) -> String {
     );
     for (index, &size) in plan.sizes.iter().enumerate() {
         let cost = |figure: fn(&Cost) -> f64| of_runs(&|run| figure(&run.costs[index]));
+        let core_ms = || runs.iter().map(|run| run.costs[index].core_ms);
         debug_assert!(runs.iter().all(|run| run.costs[index].size == size));
         let _ = writeln!(
             text,
-            "| {size} | {:.1} | {:.0} | {} | {} | {} | {:.0} | {:.0} |",
+            "| {size} | {:.1} ({:.0} to {:.0}) | {:.0} | {} | {} | {:.2} | {:.0} | {} | {:.0} | {:.0} |",
             cost(|c| c.core_ms),
+            core_ms().fold(f64::INFINITY, f64::min),
+            core_ms().fold(f64::NEG_INFINITY, f64::max),
             of_runs(&|run| mb(&run.costs[index].usage)),
             cost(|c| c.usage.threads as f64),
             cost(|c| c.usage.fds as f64),
+            cost(|c| c.mbit),
+            cost(|c| c.packets),
             cost(|c| c.lost as f64),
             cost(|c| c.longest_gap_ms),
             cost(|c| c.swarm_ms),
