@@ -3,20 +3,9 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-import { chromium } from "playwright-core";
-
+import { launchChromium } from "../interop/chromium.mjs";
 import { until } from "../interop/until.mjs";
 import { ARTIFACTS } from "./paths.mjs";
-
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 /** Long enough for a loaded machine. */
 export const PATIENCE = 30_000;
@@ -25,11 +14,7 @@ let browser;
 
 /** One browser process for a test file; started with the first visitor. */
 export async function theBrowser() {
-  browser ??= await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    args: FLAGS,
-  });
+  browser ??= await launchChromium();
   return browser;
 }
 

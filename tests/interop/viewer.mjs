@@ -6,8 +6,7 @@ import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-import { chromium } from "playwright-core";
-
+import { launchChromium } from "./chromium.mjs";
 import { until } from "./until.mjs";
 
 const HERE = import.meta.dirname;
@@ -22,28 +21,13 @@ const FILES = {
   "/socket.io.js": [SOCKET_IO, "text/javascript"],
 };
 
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--autoplay-policy=no-user-gesture-required",
-];
-
 export class Browser {
   static async start() {
     const self = new Browser();
     self.http = createServer((request, response) => self.#serve(request, response));
     self.http.listen(0, "127.0.0.1");
     await once(self.http, "listening");
-    self.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      headless: true,
-      args: FLAGS,
-    });
+    self.browser = await launchChromium(["--autoplay-policy=no-user-gesture-required"]);
     self.context = await self.browser.newContext();
     return self;
   }
