@@ -79,7 +79,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         line_events,
         status,
     };
-    let outcome = host::run(config.viewers.max, links, stop.wait()).await;
+    let outcome = host::run(&config.viewers, links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
     take_down(camera, line_task, embedded).await;

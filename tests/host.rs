@@ -12,9 +12,11 @@ use std::{
 use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
-    config::Ice,
+    config::{Ice, Viewers},
     host::{self, HostError, HostStatus, Links},
-    media::{MediaEvent, camera::Camera, ice::IceServers, profile::LaunchText},
+    media::{
+        MediaEvent, camera::Camera, ice::IceServers, profile::LaunchText, sdp::CandidatePolicy,
+    },
     signaling::{
         client::{LineCommand, LineEvent},
         message::{Candidate, Incoming, Outgoing, Refusal, StreamId, ViewerId},
@@ -74,9 +76,16 @@ impl Stage {
             line_events: heard,
             status,
         };
-        let host = tokio::spawn(host::run(max_viewers, links, async {
-            let _ = asked.await;
-        }));
+        let host = tokio::spawn(async move {
+            let viewers = Viewers {
+                max: max_viewers,
+                candidates: CandidatePolicy::Any,
+            };
+            host::run(&viewers, links, async {
+                let _ = asked.await;
+            })
+            .await
+        });
         let stage = Self {
             camera,
             line_events,

@@ -20,6 +20,8 @@ use std::{
 
 use url::Url;
 
+use crate::media::sdp::CandidatePolicy;
+
 pub use problem::{ConfigError, Origin, Problem};
 pub(crate) use schema::nearest;
 pub use validate::is_device_name;
@@ -102,6 +104,7 @@ pub enum LobbyAuth {
 #[derive(Debug, Clone)]
 pub struct Viewers {
     pub max: usize,
+    pub candidates: CandidatePolicy,
 }
 
 #[derive(Debug, Clone)]

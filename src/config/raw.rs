@@ -67,6 +67,7 @@ pub(super) struct LobbyAuth {
 #[serde(deny_unknown_fields)]
 pub(super) struct Viewers {
     pub max: i64,
+    pub candidates: String,
 }
 
 #[derive(Debug, Deserialize)]

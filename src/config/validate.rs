@@ -18,6 +18,7 @@ use super::{
     raw::{self, Raw},
     schema,
 };
+use crate::media::sdp::CandidatePolicy;
 
 const SHORTEST_TTL: i64 = 30;
 const LONGEST_TTL: i64 = 30 * 24 * 60 * 60;
@@ -77,6 +78,7 @@ pub(super) fn validate(
         lobby: check.lobby(&raw.lobby),
         viewers: Viewers {
             max: check.integer("viewers.max", raw.viewers.max, 1..=500),
+            candidates: check.candidates(&raw.viewers.candidates),
         },
         ice: Ice {
             servers: check.ice_servers(&raw.ice.servers),
@@ -297,6 +299,17 @@ impl Check<'_> {
                      or secret_file with subject",
                 );
                 None
+            }
+        }
+    }
+
+    fn candidates(&mut self, text: &str) -> CandidatePolicy {
+        match text {
+            "any" => CandidatePolicy::Any,
+            "local" => CandidatePolicy::Local,
+            other => {
+                self.refuse("viewers.candidates", shown(other));
+                CandidatePolicy::Local
             }
         }
     }

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use self::{action::Action, roster::Roster};
 use crate::{
+    config::Viewers,
     media::{BranchId, CameraEvent, MediaEvent, branch::Branch, camera::Camera},
     signaling::{
         client::{LineCommand, LineEvent},
@@ -78,12 +79,12 @@ pub enum HostError {
 /// Serves viewers until `shutdown` resolves. On the way out, clean or not, the lobby hears of the
 /// stream's end first and then the branches are closed.
 pub async fn run(
-    max_viewers: usize,
+    viewers: &Viewers,
     links: Links,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), HostError> {
     let mut host = Host {
-        roster: Roster::new(max_viewers),
+        roster: Roster::new(viewers.max, viewers.candidates),
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,

@@ -21,7 +21,7 @@ use super::{
     viewer::{Ending, Rejoin, Viewer},
 };
 use crate::{
-    media::{BranchEvent, BranchId},
+    media::{BranchEvent, BranchId, sdp::CandidatePolicy},
     signaling::message::{Incoming, Outgoing, Refusal, StreamId, ViewerId},
 };
 
@@ -49,6 +49,7 @@ pub struct Roster {
     max: usize,
     /// How many branches there may be at once, those that close included.
     branches_max: usize,
+    policy: CandidatePolicy,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -64,10 +65,11 @@ pub struct Roster {
 
 impl Roster {
     /// An empty roster with `max` places.
-    pub fn new(max: usize) -> Self {
+    pub fn new(max: usize, policy: CandidatePolicy) -> Self {
         Self {
             max,
             branches_max: max.saturating_add(CLOSING_SPARE),
+            policy,
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -272,8 +274,10 @@ impl Roster {
             stream: stream.clone(),
             branch,
         });
-        self.viewers
-            .insert(id.clone(), Viewer::new(id, stream, branch, now));
+        self.viewers.insert(
+            id.clone(),
+            Viewer::new(id, stream, branch, self.policy, now),
+        );
     }
 
     /// The one place where a viewer is removed.

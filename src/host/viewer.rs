@@ -19,7 +19,7 @@ use super::{
 use crate::{
     media::{
         BranchEvent, BranchId,
-        sdp::{CheckedCandidate, OfferFacts, check_answer, check_candidate},
+        sdp::{CandidatePolicy, CheckedCandidate, OfferFacts, check_answer, check_candidate},
     },
     signaling::message::{Candidate, Outgoing, StreamId, ViewerId},
 };
@@ -125,11 +125,18 @@ pub struct Viewer {
     state: State,
     candidates_taken: usize,
     reported_excess: bool,
+    policy: CandidatePolicy,
 }
 
 impl Viewer {
     /// A viewer that is admitted; [`Viewer::open`] comes next, as soon as there is room.
-    pub fn new(id: ViewerId, stream: StreamId, branch: BranchId, now: Instant) -> Self {
+    pub fn new(
+        id: ViewerId,
+        stream: StreamId,
+        branch: BranchId,
+        policy: CandidatePolicy,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
             stream,
@@ -140,6 +147,7 @@ impl Viewer {
             },
             candidates_taken: 0,
             reported_excess: false,
+            policy,
         }
     }
 
@@ -237,7 +245,7 @@ impl Viewer {
             out.push_back(ignored(&self.id, Ignored::UnawaitedAnswer));
             return ControlFlow::Continue(());
         };
-        let answer = match check_answer(sdp, &offer.facts) {
+        let answer = match check_answer(sdp, &offer.facts, self.policy) {
             Ok(answer) => answer,
             Err(fault) => return ended(End::BadAnswer, fault),
         };
@@ -284,11 +292,12 @@ impl Viewer {
         &mut self,
         candidate: Option<&Candidate>,
     ) -> Result<Option<Action>, Ignored> {
+        let policy = self.policy;
         match &mut self.state {
             State::Waiting { .. } | State::Opening { .. } => Err(Ignored::UnawaitedCandidate),
             State::Offered { offer, .. } => {
                 let checked = candidate
-                    .map(|candidate| check_candidate(candidate, &offer.facts))
+                    .map(|candidate| check_candidate(candidate, &offer.facts, policy))
                     .transpose()?;
                 offer.early.push(checked);
                 Ok(None)
@@ -297,7 +306,7 @@ impl Viewer {
             | State::Live { terms }
             | State::Disconnected { terms, .. } => {
                 let checked = candidate
-                    .map(|candidate| check_candidate(candidate, &terms.facts))
+                    .map(|candidate| check_candidate(candidate, &terms.facts, policy))
                     .transpose()?;
                 match stale(checked.as_ref(), terms) {
                     Some(why) => Err(why),

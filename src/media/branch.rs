@@ -303,7 +303,7 @@ impl Pipeline {
             .zip(self.answer.as_deref())
             .is_some_and(|(certificate, answer)| certificate::is_vouched_for(&certificate, answer));
         if !vouched_for {
-            return BranchEvent::Error {
+            return BranchEvent::AnswerRejected {
                 why: "the viewer's DTLS certificate is not the one that its answer names".into(),
             };
         }

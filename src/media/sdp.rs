@@ -3,6 +3,7 @@
 mod answer;
 mod candidate;
 mod offer;
+mod policy;
 mod transport;
 
 pub use answer::{
@@ -11,6 +12,7 @@ pub use answer::{
 };
 pub use candidate::{CANDIDATE_BYTES_MAX, CandidateFault, CheckedCandidate, check_candidate};
 pub use offer::{OfferFacts, OfferFault};
+pub use policy::CandidatePolicy;
 
 #[cfg(test)]
 mod tests;

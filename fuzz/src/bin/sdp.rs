@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use perch::media::sdp::{OfferFacts, check_answer};
+use perch::media::sdp::{CandidatePolicy::Any, OfferFacts, check_answer};
 
 static OFFER: LazyLock<OfferFacts> = LazyLock::new(|| {
     OfferFacts::read(include_str!("../../../src/media/sdp/fixtures/offer.sdp"))
@@ -13,8 +13,11 @@ static OFFER: LazyLock<OfferFacts> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let _ = OfferFacts::read(text);
-    if let Ok(answer) = check_answer(text, &OFFER) {
-        assert_eq!(check_answer(answer.sdp(), &OFFER).as_ref(), Ok(&answer));
+    if let Ok(answer) = check_answer(text, &OFFER, Any) {
+        assert_eq!(
+            check_answer(answer.sdp(), &OFFER, Any).as_ref(),
+            Ok(&answer)
+        );
         // webrtcbin 1.22 aborts on an m-line with two directions.
         let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
         let is_direction = |line: &&str| {

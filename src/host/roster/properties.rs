@@ -91,7 +91,7 @@ struct Onlooker {
 
 impl Onlooker {
     fn new(max: usize) -> Self {
-        let mut roster = Roster::new(max);
+        let mut roster = Roster::new(max, CandidatePolicy::Any);
         // So little to spare that random lives run into it.
         roster.branches_max = max + SPARE;
         Self {

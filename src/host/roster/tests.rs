@@ -18,7 +18,7 @@ struct Bench {
 impl Bench {
     fn live(max: usize) -> Self {
         let mut bench = Self {
-            roster: Roster::new(max),
+            roster: Roster::new(max, CandidatePolicy::Any),
             now: Instant::now(),
             done: Vec::new(),
         };

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 
 use super::{
-    OfferFacts,
+    CandidatePolicy, OfferFacts,
     candidate::check_candidate_value,
     offer::{Codec, OfferedMedia, parse_extmap, parse_rtpmap, values},
     transport::{Transport, flag, single},
@@ -88,7 +88,11 @@ pub(super) fn malformed(what: &'static str, value: &str) -> AnswerFault {
 }
 
 /// Checks an answer against the offer that it answers.
-pub fn check_answer(text: &str, offer: &OfferFacts) -> Result<CheckedAnswer, AnswerFault> {
+pub fn check_answer(
+    text: &str,
+    offer: &OfferFacts,
+    policy: CandidatePolicy,
+) -> Result<CheckedAnswer, AnswerFault> {
     if text.len() > ANSWER_BYTES_MAX || text.lines().count() > ANSWER_LINES_MAX {
         return Err(AnswerFault::TooLong);
     }
@@ -108,7 +112,7 @@ pub fn check_answer(text: &str, offer: &OfferFacts) -> Result<CheckedAnswer, Ans
         .medias
         .iter()
         .zip(&offer.media)
-        .map(|(media, offered)| Section::read(&session, media, offered))
+        .map(|(media, offered)| Section::read(&session, media, offered, policy))
         .collect::<Result<Vec<_>, _>>()?;
     check_bundle(&session, &sections)?;
     let transport = shared_transport(&sections)?;
@@ -140,6 +144,7 @@ impl<'a> Section<'a> {
         session: &Session,
         media: &Media,
         offered: &'a OfferedMedia,
+        policy: CandidatePolicy,
     ) -> Result<Self, AnswerFault> {
         if media.media != offered.kind {
             return Err(AnswerFault::Misfit("its m-lines are of other kinds"));
@@ -163,7 +168,9 @@ impl<'a> Section<'a> {
             }
             "inactive" if wanted => return Err(AnswerFault::NothingWanted),
             _ if media.port == 0 => None,
-            "recvonly" | "inactive" => Some(Accepted::read(session, media, offered, direction)?),
+            "recvonly" | "inactive" => {
+                Some(Accepted::read(session, media, offered, direction, policy)?)
+            }
             // We only send, so there is nothing that the viewer could send (RFC 3264 §6.1).
             other => return Err(malformed("the direction", other)),
         };
@@ -186,6 +193,7 @@ impl Accepted {
         media: &Media,
         offered: &OfferedMedia,
         direction: &'static str,
+        policy: CandidatePolicy,
     ) -> Result<Self, AnswerFault> {
         let codecs = common_codecs(media, offered)?;
         if codecs.iter().all(Codec::is_repair) {
@@ -204,7 +212,7 @@ impl Accepted {
             details.push(Attribute::new("rtcp-rsize"));
         }
         let candidates = values(&media.attributes, "candidate")
-            .filter(|value| check_candidate_value(value).is_ok())
+            .filter(|value| check_candidate_value(value, policy).is_ok())
             .take(ANSWER_CANDIDATES_MAX)
             .map(str::to_owned)
             .collect();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::OfferFacts;
+use super::{CandidatePolicy, OfferFacts};
 use crate::signaling::message::Candidate;
 
 /// Browsers write about 150 characters; RFC 8839 sets no bound.
@@ -34,7 +34,7 @@ pub enum CandidateFault {
     NotUdp,
     #[error("component {0}; with rtcp-mux there is only 1")]
     Component(u16),
-    #[error("the address {0} can be nobody's")]
+    #[error("no packets are sent to {0}")]
     Address(IpAddr),
     /// A foreign host name would make the device ask its DNS for whatever a viewer likes.
     #[error("a host name outside .local")]
@@ -50,13 +50,14 @@ pub enum CandidateFault {
 pub fn check_candidate(
     candidate: &Candidate,
     offer: &OfferFacts,
+    policy: CandidatePolicy,
 ) -> Result<CheckedCandidate, CandidateFault> {
     let text = candidate.candidate.as_str();
     let text = text.strip_prefix("a=").unwrap_or(text);
     let value = text
         .strip_prefix("candidate:")
         .ok_or(CandidateFault::Grammar("the word \"candidate:\""))?;
-    let named_ufrag = check_candidate_value(value)?;
+    let named_ufrag = check_candidate_value(value, policy)?;
 
     let ufrag = candidate.username_fragment.as_deref().or(named_ufrag);
     if ufrag.is_some_and(|ufrag| !is_ufrag(ufrag)) {
@@ -83,7 +84,10 @@ fn place(candidate: &Candidate, offer: &OfferFacts) -> Option<usize> {
 }
 
 /// Checks what follows `candidate:`; says which user name fragment it names, if it does.
-pub(super) fn check_candidate_value(value: &str) -> Result<Option<&str>, CandidateFault> {
+pub(super) fn check_candidate_value(
+    value: &str,
+    policy: CandidatePolicy,
+) -> Result<Option<&str>, CandidateFault> {
     if value.len() > CANDIDATE_BYTES_MAX {
         return Err(CandidateFault::TooLong);
     }
@@ -120,7 +124,7 @@ pub(super) fn check_candidate_value(value: &str) -> Result<Option<&str>, Candida
     if !(1..=65535).contains(&port) {
         return Err(CandidateFault::Grammar("the port"));
     }
-    check_address(address)?;
+    check_address(address, policy)?;
     Ok(ufrag)
 }
 
@@ -159,22 +163,16 @@ fn number(text: &str, digits: usize, what: &'static str) -> Result<u64, Candidat
     }
 }
 
-fn check_address(text: &str) -> Result<(), CandidateFault> {
+fn check_address(text: &str, policy: CandidatePolicy) -> Result<(), CandidateFault> {
     match text.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() || ip.is_multicast() || is_broadcast(ip) => {
-            Err(CandidateFault::Address(ip))
-        }
-        Ok(_) => Ok(()),
+        Ok(ip) if policy.allows(ip) => Ok(()),
+        Ok(ip) => Err(CandidateFault::Address(ip)),
         Err(_) if is_mdns_name(text) => Ok(()),
         Err(_) if text.bytes().any(|b| b.is_ascii_alphabetic()) && !text.contains(':') => {
             Err(CandidateFault::HostName)
         }
         Err(_) => Err(CandidateFault::Grammar("the address")),
     }
-}
-
-fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
 }
 
 /// One label and `.local` (draft-ietf-mmusic-mdns-ice-candidates §3.1).

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::{OFFER, facts};
 use crate::{
-    media::sdp::{CANDIDATE_BYTES_MAX, CandidateFault, CheckedCandidate, check_candidate},
+    media::sdp::{
+        CANDIDATE_BYTES_MAX, CandidateFault, CandidatePolicy, CheckedCandidate, check_candidate,
+    },
     signaling::message::Candidate,
 };
 
@@ -18,7 +20,7 @@ fn candidate(text: &str) -> Candidate {
 }
 
 fn check_text(text: &str) -> Result<CheckedCandidate, CandidateFault> {
-    check_candidate(&candidate(text), &facts(OFFER))
+    check_candidate(&candidate(text), &facts(OFFER), CandidatePolicy::Any)
 }
 
 #[test]
@@ -35,7 +37,7 @@ fn real_candidates_pass_as_they_are() {
         // Safari.
         "candidate:1467250027 1 udp 2122260223 192.0.2.66 57064 typ host generation 0 network-id 1 network-cost 50",
         // str0m.
-        "candidate:fffeff7edd9d90aa7066864f 1 udp 2130706175 127.0.0.1 50000 typ host ufrag jz0mLZtOif2jiCYj",
+        "candidate:fffeff7edd9d90aa7066864f 1 udp 2130706175 192.168.1.30 50000 typ host ufrag jz0mLZtOif2jiCYj",
         // libnice.
         "candidate:1 1 UDP 2015363327 10.0.0.2 51000 typ prflx raddr 10.0.0.2 rport 51000",
     ] {
@@ -176,7 +178,7 @@ fn a_candidate_finds_its_m_line() {
             sdp_mline_index: index,
             ..candidate(text)
         };
-        let checked = check_candidate(&candidate, &facts(OFFER)).ok()?;
+        let checked = check_candidate(&candidate, &facts(OFFER), CandidatePolicy::Any).ok()?;
         let placed = checked.into_candidate();
         Some((placed.sdp_mid?, placed.sdp_mline_index?))
     };
