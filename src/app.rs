@@ -23,7 +23,7 @@ use crate::{
     lobby::{self, Lobby, keys::Keys, link},
     media::{self, MediaEvent, camera::Camera, devices, ice::IceServers},
     signaling::{
-        client::{self, ClientSettings},
+        client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
     },
     systemd,
@@ -62,8 +62,16 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
 
     let (line, line_commands) = mpsc::channel(LINE_QUEUE);
     let (line_reports, line_events) = mpsc::channel(LINE_QUEUE);
+    let (line_state, _) = watch::channel(LineState::default());
     let settings = line_settings(&config, embedded.as_ref())?;
-    let line_task = tokio::spawn(client::run(settings, line_commands, line_reports));
+    let line_task = tokio::spawn(client::run(
+        settings,
+        client::Links {
+            commands: line_commands,
+            events: line_reports,
+            state: line_state,
+        },
+    ));
 
     let (status, statuses) = watch::channel(HostStatus::default());
     let title = config.stream.title.clone();

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use self::{action::Action, roster::Roster};
 use crate::{
+    clock::now,
     config::Viewers,
     media::{BranchId, CameraEvent, MediaEvent, branch::Branch, camera::Camera},
     signaling::{
@@ -271,11 +272,6 @@ impl Host {
         let counts = self.roster.counts();
         debug!(event = "host-down", ?counts, "host is down");
     }
-}
-
-/// Tokio's clock, so that tests may pause it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -1,34 +1,46 @@
 //! Dial, go live, reconnect: the one task that owns the line to the lobby.
 
 mod connection;
+mod failure;
 mod mailbox;
+mod reader;
 mod record;
+pub mod state;
 
 use std::{
     future::Future,
-    path::PathBuf,
-    time::{Instant, SystemTime},
+    mem,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
 };
 
-use async_tungstenite::tungstenite;
-use thiserror::Error;
-use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
 use url::Url;
 
 use self::{
     connection::{Connection, Ending},
+    failure::Failure,
     mailbox::Mailbox,
-    record::{Record, Severity},
+    reader::Reader,
+    record::{News, Record},
+    state::{Cause, LineState, Outage},
 };
 use super::{
-    backoff::{Backoff, Pace},
-    credentials::{Credentials, CredentialsError},
-    dial::{self, DialError, Socket},
-    message::{Incoming, Outgoing, StartError, StreamId},
-    session::{EmitError, End, Session},
+    backoff::Backoff,
+    credentials::Credentials,
+    dial::{self, DIAL_TIMEOUT, Socket},
+    message::{Incoming, Outgoing, StreamId},
+    resolve::Resolver,
+    session::Session,
 };
-use crate::secret::Secret;
+use crate::{clock::now, secret::Secret};
+
+/// How often the token's file is looked at during a wait.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What tells one content of the token's file from another, where it can be looked at.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// What the line needs to know.
 #[derive(Debug, Clone)]
@@ -65,73 +77,21 @@ pub enum LineCommand {
     Close,
 }
 
-/// Why the line is down.
-#[derive(Debug, Error)]
-enum Failure {
-    #[error("no token to dial with: {0}")]
-    Credentials(#[from] CredentialsError),
-    #[error("reading the credentials failed: {0}")]
-    CredentialsTask(tokio::task::JoinError),
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error("{0}; check [lobby.auth] and the device's clock")]
-    Refused(End),
-    /// Some lobbies refuse a token only after CONNECT.
-    #[error("the lobby disconnected us before the stream was live; check [lobby.auth]")]
-    PutOut,
-    #[error("{0}")]
-    Ended(End),
-    #[error("{0}")]
-    Start(#[from] StartError),
-    #[error("the lobby did not answer live:start within {} s", connection::START_TIMEOUT.as_secs())]
-    StartTimeout,
-    #[error("live:start cannot be sent: {0}")]
-    StartUnsendable(#[from] EmitError),
-    #[error("the lobby closed the WebSocket{0}")]
-    Closed(String),
-    /// Without a goodbye: a crash, a restart, a network that is gone.
-    #[error("the connection to the lobby broke off")]
-    BrokeOff,
-    #[error(
-        "the lobby sent a frame of more than {} bytes",
-        super::engineio::MAX_FRAME
-    )]
-    Oversize,
-    #[error("the connection broke: {0}")]
-    Broken(Box<tungstenite::Error>),
-    #[error("the lobby has taken nothing from us for {} s", connection::WRITE_TIMEOUT.as_secs())]
-    Stalled,
+/// What the line is connected to.
+#[derive(Debug)]
+pub struct Links {
+    pub commands: mpsc::Receiver<LineCommand>,
+    pub events: mpsc::Sender<LineEvent>,
+    /// Where the line shows how it is to whoever looks.
+    pub state: watch::Sender<LineState>,
 }
 
-impl Failure {
-    fn pace(&self) -> Pace {
-        match self {
-            Self::Credentials(_)
-            | Self::Refused(_)
-            | Self::PutOut
-            | Self::Start(StartError::Refused(_))
-            | Self::Dial(DialError::Forbidden { .. }) => Pace::Refused,
-            _ => Pace::Usual,
-        }
-    }
-}
-
-/// Runs until `LineCommand::Close` is carried out, or `commands` or `events` are dropped.
+/// Runs until `LineCommand::Close` is carried out, or the other ends of `commands` or `events` are dropped.
 ///
 /// Events wait for the host as long as it takes; meanwhile commands are still taken, so a host that waits
 /// to send a command cannot be waited for by the line in turn.
-pub async fn run(
-    settings: ClientSettings,
-    commands: mpsc::Receiver<LineCommand>,
-    events: mpsc::Sender<LineEvent>,
-) {
-    let mut line = Line {
-        commands,
-        mail: Mailbox::new(events),
-        backoff: Backoff::default(),
-        record: Record::default(),
-        down: false,
-    };
+pub async fn run(settings: ClientSettings, links: Links) {
+    let mut line = Line::new(links);
     // `None` once the host has said Close or is gone.
     while line.once(&settings).await.is_some() {}
     debug!("the line to the lobby is closed");
@@ -145,46 +105,149 @@ struct Line {
     mail: Mailbox,
     backoff: Backoff,
     record: Record,
+    state: watch::Sender<LineState>,
+    reader: Reader,
+    resolver: Resolver,
     /// `Lost` has been told since the line was last live.
     down: bool,
 }
 
 impl Line {
+    fn new(links: Links) -> Self {
+        Self {
+            commands: links.commands,
+            mail: Mailbox::new(links.events),
+            backoff: Backoff::default(),
+            record: Record::default(),
+            state: links.state,
+            reader: Reader::default(),
+            resolver: Resolver::default(),
+            down: false,
+        }
+    }
+
     /// One dial, the life of the line that follows, and the wait after it.
     async fn once(&mut self, settings: &ClientSettings) -> Option<()> {
-        let failure = match self.while_down(open(settings)).await? {
-            Ok((socket, token)) => {
-                let session = Session::new(Instant::now(), Some(token));
-                let connection = Connection::new(socket, session, &settings.title);
-                match connection.run(self).await {
-                    Ending::Done(Done) => return None,
-                    Ending::Failed(failure) => failure,
-                }
-            }
-            Err(failure) => failure,
+        let failure = match self.attempt(settings).await? {
+            Ending::Done(Done) => return None,
+            Ending::Failed(failure) => failure,
         };
-        let wait = self.backoff.next(failure.pace(), rand::random());
+        let (cause, wait) = (
+            failure.cause(),
+            self.backoff.next(failure.pace(), rand::random()),
+        );
         let why = failure.to_string();
-        let retry_in_s = wait.as_secs_f32();
-        match self.record.failed(&why) {
-            Severity::News => warn!(
-                event = "line-lost",
-                retry_in_s, "the line to the lobby is down: {why}"
-            ),
-            Severity::Known => debug!(retry_in_s, "the line to the lobby is still down: {why}"),
-        }
+        self.tell(cause, &why, wait);
         if !self.down {
             self.down = true;
             self.mail.push(LineEvent::Lost { why });
         }
-        self.while_down(tokio::time::sleep(wait)).await
+        self.rest(wait, &failure, settings).await
+    }
+
+    /// Dials, and lives with what comes of it.
+    async fn attempt(&mut self, settings: &ClientSettings) -> Option<Ending> {
+        // Out of the way of what serves the host meanwhile; put back before anything else can want it.
+        let mut resolver = mem::take(&mut self.resolver);
+        let reader = self.reader.clone();
+        let opened = self
+            .while_down(open(settings, &reader, &mut resolver))
+            .await;
+        self.resolver = resolver;
+        let (socket, token) = match opened? {
+            Ok(opened) => opened,
+            Err(failure) => return Some(Ending::Failed(failure)),
+        };
+        let session = Session::new(Instant::now(), Some(token));
+        let connection = Connection::new(socket, session, &settings.title);
+        Some(connection.run(self).await)
+    }
+
+    /// Waits before the next dial, and no longer than there is a reason to.
+    async fn rest(
+        &mut self,
+        wait: Duration,
+        failure: &Failure,
+        settings: &ClientSettings,
+    ) -> Option<()> {
+        let began = tokio::time::Instant::now();
+        let stamp = self.stamp(failure, settings).await?;
+        while let left = wait.saturating_sub(began.elapsed())
+            && !left.is_zero()
+        {
+            let look = tokio::time::sleep(left.min(LOOK_EVERY));
+            self.while_down(look).await?;
+            let renewed = self.stamp(failure, settings).await?;
+            if renewed.is_some() && renewed != stamp {
+                debug!("dialing before the time: the token was renewed");
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Changes when there may be another token than the one that failed. Where the file cannot be looked at in
+    /// time, there is none.
+    async fn stamp(&mut self, failure: &Failure, settings: &ClientSettings) -> Option<Stamp> {
+        if failure.cause() != Cause::Token {
+            return Some(None);
+        }
+        let (reader, credentials) = (self.reader.clone(), settings.credentials.clone());
+        let stamp = reader.read(LOOK_EVERY, move || credentials.stamp());
+        self.while_down(stamp).await.map(Option::flatten)
+    }
+
+    /// For the log and for whoever looks.
+    fn tell(&mut self, cause: Cause, why: &str, wait: Duration) {
+        let now = now();
+        let news = self.record.failed(cause, now);
+        let since = self.record.down_since().unwrap_or(now);
+        let reason = cause.name();
+        let retry_in_s = (wait.as_secs_f64() * 10.0).round() / 10.0;
+        match news {
+            News::Cause => warn!(
+                event = "line-lost",
+                reason, retry_in_s, "the line to the lobby is down: {why}"
+            ),
+            News::Lasting => {
+                let minutes = now.saturating_duration_since(since).as_secs() / 60;
+                warn!(
+                    event = "line-still-lost",
+                    reason,
+                    retry_in_s,
+                    "the line to the lobby has been down for {minutes} minutes: {why}"
+                );
+            }
+            News::Known => debug!(
+                reason,
+                retry_in_s, "the line to the lobby is still down: {why}"
+            ),
+        }
+        self.state.send_replace(LineState::Down(Outage {
+            cause,
+            why: why.to_owned(),
+            since,
+            failures: self.record.failures(),
+            next_dial: now + wait,
+        }));
     }
 
     fn live(&mut self, stream_id: StreamId) {
         self.down = false;
+        let now = now();
         let failures = self.record.failures();
-        // The host says it for the log; here it is only known what it took.
-        debug!(%stream_id, failures, "the lobby has taken the stream");
+        // The host says for the log that it is live; here it is known what it took.
+        match self.record.live(now) {
+            Some(took) => info!(
+                event = "line-back",
+                took_s = took.as_secs(),
+                failures,
+                "the line to the lobby is back after {} s",
+                took.as_secs()
+            ),
+            None => debug!(%stream_id, failures, "the lobby has taken the stream"),
+        }
+        self.state.send_replace(LineState::Live { since: now });
         self.mail.push(LineEvent::Live { stream_id });
     }
 
@@ -208,11 +271,21 @@ impl Line {
     }
 }
 
-async fn open(settings: &ClientSettings) -> Result<(Socket, Secret), Failure> {
+async fn open(
+    settings: &ClientSettings,
+    reader: &Reader,
+    resolver: &mut Resolver,
+) -> Result<(Socket, Secret), Failure> {
     let credentials = settings.credentials.clone();
-    let token = tokio::task::spawn_blocking(move || credentials.fresh(SystemTime::now()))
+    let token = reader
+        .read(DIAL_TIMEOUT, move || credentials.fresh(SystemTime::now()))
         .await
-        .map_err(Failure::CredentialsTask)??;
-    let socket = dial::dial(&settings.url, settings.ca_file.as_deref()).await?;
+        .ok_or_else(|| Failure::CredentialsHang {
+            file: settings.credentials.file().map(Path::to_owned),
+        })??;
+    let socket = dial::dial(&settings.url, settings.ca_file.as_deref(), resolver).await?;
     Ok((socket, token))
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,20 @@ impl Credentials {
         })
     }
 
+    /// The file behind the credentials.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.0 {
+            Source::TokenFile(file) | Source::SecretFile { file, .. } => Some(file),
+            Source::Secret { .. } => None,
+        }
+    }
+
+    /// Changes when the file behind the credentials does. May block, as [`Credentials::fresh`] may.
+    pub fn stamp(&self) -> Option<(SystemTime, u64)> {
+        let metadata = fs::metadata(self.file()?).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
     /// The token for a dial at `now`. Reads a small file where the credentials are in one.
     pub fn fresh(&self, now: SystemTime) -> Result<Secret, CredentialsError> {
         match &self.0 {

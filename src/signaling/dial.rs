@@ -25,13 +25,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use thiserror::Error;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use url::{Host, Url};
 
-use super::engineio::MAX_FRAME;
+use super::{engineio::MAX_FRAME, resolve::Resolver};
 
 /// From the name's look-up to the open WebSocket.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -83,21 +80,30 @@ pub enum DialError {
 
 /// Opens the WebSocket of the lobby at `url` within [`DIAL_TIMEOUT`]. Trusts the system's roots and, beside
 /// them, the PEM certificates in `ca_file`; both are read again for every dial.
-pub async fn dial(url: &Url, ca_file: Option<&Path>) -> Result<Socket, DialError> {
+pub async fn dial(
+    url: &Url,
+    ca_file: Option<&Path>,
+    resolver: &mut Resolver,
+) -> Result<Socket, DialError> {
     let address = address(url)?;
     let at = place(&address);
-    timeout(DIAL_TIMEOUT, open(&address, &at, ca_file))
+    timeout(DIAL_TIMEOUT, open(&address, &at, ca_file, resolver))
         .await
         .unwrap_or(Err(DialError::Timeout { at }))
 }
 
-async fn open(address: &Url, at: &str, ca_file: Option<&Path>) -> Result<Socket, DialError> {
+async fn open(
+    address: &Url,
+    at: &str,
+    ca_file: Option<&Path>,
+    resolver: &mut Resolver,
+) -> Result<Socket, DialError> {
     let connector = if address.scheme() == "wss" {
         Some(Arc::new(tls_config(ca_file).await?).into())
     } else {
         None
     };
-    let stream = connect(address, at).await?;
+    let stream = connect(address, at, resolver).await?;
     let mut request =
         address
             .as_str()
@@ -159,7 +165,7 @@ fn place(url: &Url) -> String {
     }
 }
 
-async fn connect(address: &Url, at: &str) -> Result<TcpStream, DialError> {
+async fn connect(address: &Url, at: &str, resolver: &mut Resolver) -> Result<TcpStream, DialError> {
     let unknown = |source| DialError::Unknown {
         at: at.to_owned(),
         source,
@@ -168,7 +174,7 @@ async fn connect(address: &Url, at: &str) -> Result<TcpStream, DialError> {
     let candidates: Vec<_> = match address.host() {
         Some(Host::Ipv4(ip)) => vec![(ip, port).into()],
         Some(Host::Ipv6(ip)) => vec![(ip, port).into()],
-        Some(Host::Domain(name)) => lookup_host((name, port)).await.map_err(unknown)?.collect(),
+        Some(Host::Domain(name)) => resolver.resolve(name, port).await.map_err(unknown)?,
         None => Vec::new(),
     };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");

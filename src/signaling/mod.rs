@@ -10,5 +10,6 @@ pub mod credentials;
 pub mod dial;
 pub mod engineio;
 pub mod message;
+pub mod resolve;
 pub mod session;
 pub mod socketio;

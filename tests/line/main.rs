@@ -3,6 +3,7 @@
 
 mod client;
 mod golden;
+mod hours;
 mod pressure;
 mod replay;
 mod tls;

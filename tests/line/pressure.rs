@@ -7,12 +7,16 @@ use futures_util::StreamExt as _;
 use perch::{
     secret::Secret,
     signaling::{
-        client::{self, ClientSettings, LineCommand, LineEvent},
+        client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
         credentials::Credentials,
         message::{Incoming, Outgoing, StreamId, ViewerId},
     },
 };
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 const JOINS: usize = 3000;
 const OFFERS: usize = 300;
@@ -31,7 +35,14 @@ async fn nothing_is_lost_and_nobody_waits_for_the_other() {
         credentials: Credentials::from_secret(Secret::new("s"), "camera", Duration::from_secs(60)),
         title: "Front door".to_owned(),
     };
-    let client = tokio::spawn(client::run(settings, their_commands, their_events));
+    let client = tokio::spawn(client::run(
+        settings,
+        Links {
+            commands: their_commands,
+            events: their_events,
+            state: watch::Sender::new(LineState::default()),
+        },
+    ));
     let lobby = tokio::spawn(lobby(listener));
     let host = async {
         let Some(LineEvent::Live { stream_id }) = events.recv().await else {

@@ -33,7 +33,7 @@ use perch::{
     config::LobbyAuth,
     secret::Secret,
     signaling::{
-        client::{self, ClientSettings, LineCommand, LineEvent},
+        client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
         credentials::{Credentials, mint},
         message::{Candidate, Outgoing, Refusal, StreamId, ViewerId},
     },
@@ -42,7 +42,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -187,8 +187,11 @@ impl Stage {
             };
             self.client = Some(tokio::spawn(client::run(
                 settings,
-                their_commands,
-                their_events,
+                Links {
+                    commands: their_commands,
+                    events: their_events,
+                    state: watch::Sender::new(LineState::default()),
+                },
             )));
             self.commands = Some(commands);
             self.events = events;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_tungstenite::tokio::accept_async;
 use base64::Engine as _;
-use perch::signaling::dial::{DialError, dial};
+use perch::signaling::{
+    dial::{DialError, dial},
+    resolve::Resolver,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     ServerConfig,
@@ -66,7 +69,8 @@ async fn try_dial(url: String, ca: Option<&str>) -> Result<(), DialError> {
         std::fs::write(file.path(), ca).unwrap();
     }
     let url = Url::parse(&url).unwrap();
-    let dial = dial(&url, ca.is_some().then(|| file.path()));
+    let mut resolver = Resolver::default();
+    let dial = dial(&url, ca.is_some().then(|| file.path()), &mut resolver);
     let result = timeout(Duration::from_secs(60), dial).await.unwrap();
     result.map(drop)
 }

@@ -6,13 +6,16 @@ use perch::{
     lobby::Limits,
     secret::Secret,
     signaling::{
-        client::{self, ClientSettings, LineCommand, LineEvent},
+        client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
         credentials::Credentials,
         message::{Incoming, Outgoing, Refusal, ViewerId},
     },
 };
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use url::Url;
 
 use crate::wire::{Line, SECRET, SOON, lobby, settings};
@@ -30,7 +33,14 @@ fn dial(url: Url) -> (mpsc::Sender<LineCommand>, mpsc::Receiver<LineEvent>) {
         ),
         title: "Nest".to_owned(),
     };
-    tokio::spawn(client::run(settings, command_receiver, event_sender));
+    tokio::spawn(client::run(
+        settings,
+        Links {
+            commands: command_receiver,
+            events: event_sender,
+            state: watch::Sender::new(LineState::default()),
+        },
+    ));
     (commands, events)
 }
 

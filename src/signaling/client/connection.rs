@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error};
 
-use super::{Done, Failure, Line, LineCommand};
+use super::{Done, Line, LineCommand, failure::Failure};
 use crate::signaling::{
     client::LineEvent,
     dial::{Socket, is_oversize},
@@ -250,7 +250,11 @@ impl<'a> Connection<'a> {
         match self.session.emit(event, vec![payload]) {
             Ok(()) => {}
             Err(EmitError::NotConnected) => debug!(event, "not sent: the line is not up yet"),
-            Err(problem) => error!(event, "not sent: {problem}"),
+            Err(problem) => error!(
+                event = "message-unsendable",
+                message = event,
+                "not sent: {problem}"
+            ),
         }
     }
 
