@@ -34,9 +34,14 @@ use super::{
     resolve::Resolver,
     session::Session,
 };
-use crate::{clock::now, secret::Secret};
+use crate::{
+    clock::{self, Jumps, now},
+    secret::Secret,
+};
 
-/// How often the token's file is looked at during a wait.
+/// While the clock cannot be right, so long between two dials.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// How often the clock and the token's file are looked at during a wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What tells one content of the token's file from another, where it can be looked at.
@@ -52,6 +57,13 @@ pub struct ClientSettings {
     pub credentials: Credentials,
     /// The stream's title for `live:start`.
     pub title: String,
+}
+
+impl ClientSettings {
+    /// Whether a dial can come to something only once the device knows the time.
+    fn need_the_time(&self) -> bool {
+        matches!(self.url.scheme(), "https" | "wss") || self.credentials.need_the_time()
+    }
 }
 
 /// What happens on the line, in order.
@@ -108,6 +120,8 @@ struct Line {
     state: watch::Sender<LineState>,
     reader: Reader,
     resolver: Resolver,
+    /// A dial was put off because of the clock, and not made up for yet.
+    clock_waited: bool,
     /// `Lost` has been told since the line was last live.
     down: bool,
 }
@@ -122,20 +136,21 @@ impl Line {
             state: links.state,
             reader: Reader::default(),
             resolver: Resolver::default(),
+            clock_waited: false,
             down: false,
         }
     }
 
     /// One dial, the life of the line that follows, and the wait after it.
     async fn once(&mut self, settings: &ClientSettings) -> Option<()> {
-        let failure = match self.attempt(settings).await? {
-            Ending::Done(Done) => return None,
-            Ending::Failed(failure) => failure,
+        let failure = match self.clock_failure(settings) {
+            Some(failure) => failure,
+            None => match self.attempt(settings).await? {
+                Ending::Done(Done) => return None,
+                Ending::Failed(failure) => failure,
+            },
         };
-        let (cause, wait) = (
-            failure.cause(),
-            self.backoff.next(failure.pace(), rand::random()),
-        );
+        let (cause, wait) = self.verdict(&failure, settings);
         let why = failure.to_string();
         self.tell(cause, &why, wait);
         if !self.down {
@@ -163,6 +178,32 @@ impl Line {
         Some(connection.run(self).await)
     }
 
+    /// While the clock cannot be right, every second turn is a dial: the clock may stay as it is for ever.
+    fn clock_failure(&mut self, settings: &ClientSettings) -> Option<Failure> {
+        let now = SystemTime::now();
+        let waits = settings.need_the_time() && !clock::is_plausible(now) && !self.clock_waited;
+        self.clock_waited = waits;
+        waits.then(|| Failure::Clock {
+            today: clock::date(now),
+        })
+    }
+
+    /// What to look at, and how long to wait.
+    fn verdict(&mut self, failure: &Failure, settings: &ClientSettings) -> (Cause, Duration) {
+        if matches!(failure, Failure::Clock { .. }) {
+            return (Cause::Clock, CLOCK_PATIENCE);
+        }
+        let suspect = settings.need_the_time()
+            && failure.may_be_the_clock()
+            && (!clock::is_plausible(SystemTime::now()) || clock::is_known_unsynchronised());
+        let cause = if suspect {
+            Cause::Clock
+        } else {
+            failure.cause()
+        };
+        (cause, self.backoff.next(failure.pace(), rand::random()))
+    }
+
     /// Waits before the next dial, and no longer than there is a reason to.
     async fn rest(
         &mut self,
@@ -172,14 +213,22 @@ impl Line {
     ) -> Option<()> {
         let began = tokio::time::Instant::now();
         let stamp = self.stamp(failure, settings).await?;
+        let mut jumps = Jumps::new(Instant::now(), SystemTime::now());
         while let left = wait.saturating_sub(began.elapsed())
             && !left.is_zero()
         {
             let look = tokio::time::sleep(left.min(LOOK_EVERY));
             self.while_down(look).await?;
+            let set = jumps.look(Instant::now(), SystemTime::now());
             let renewed = self.stamp(failure, settings).await?;
-            if renewed.is_some() && renewed != stamp {
-                debug!("dialing before the time: the token was renewed");
+            let renewed = renewed.is_some() && renewed != stamp;
+            let early = (set && failure.may_be_the_clock()) || renewed;
+            if set && failure.may_be_the_clock() {
+                // What failed by a wrong clock says nothing of the lobby.
+                self.backoff = Backoff::default();
+            }
+            if early {
+                debug!(set, renewed, "dialing before the time");
                 break;
             }
         }

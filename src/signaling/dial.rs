@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_tungstenite::{
@@ -20,7 +20,7 @@ use async_tungstenite::{
     },
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    CertificateError, ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
@@ -29,6 +29,7 @@ use tokio::{net::TcpStream, time::timeout};
 use url::{Host, Url};
 
 use super::{engineio::MAX_FRAME, resolve::Resolver};
+use crate::clock;
 
 /// From the name's look-up to the open WebSocket.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -58,6 +59,16 @@ pub enum DialError {
         "the TLS handshake with {at} failed: {why}; check [lobby] ca_file and the device's clock"
     )]
     Tls { at: String, why: String },
+    /// A wrong clock here looks the same as an old certificate there.
+    #[error(
+        "the certificate of {at} is not valid today, which is {today} by this device's clock: {why}; \
+         check the clock, then the lobby's certificate"
+    )]
+    TlsDates {
+        at: String,
+        today: String,
+        why: String,
+    },
     #[error("{at} sends us to {location}; put that address into [lobby] url if it is right")]
     Redirected { at: String, location: String },
     /// A proxy or the lobby itself wants other credentials.
@@ -259,9 +270,12 @@ fn refused(error: tungstenite::Error, at: &str) -> DialError {
         },
         // rustls' own errors come as I/O errors of this kind.
         tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            DialError::Tls {
-                at,
-                why: error.to_string(),
+            let why = error.to_string();
+            if speaks_of_dates(&error) {
+                let today = clock::date(SystemTime::now());
+                DialError::TlsDates { at, today, why }
+            } else {
+                DialError::Tls { at, why }
             }
         }
         source => DialError::WebSocket {
@@ -269,6 +283,21 @@ fn refused(error: tungstenite::Error, at: &str) -> DialError {
             source: Box::new(source),
         },
     }
+}
+
+fn speaks_of_dates(error: &io::Error) -> bool {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        tls,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+                | CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+        ))
+    )
 }
 
 fn answered(response: &Response, at: String) -> DialError {

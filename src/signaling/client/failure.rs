@@ -32,6 +32,11 @@ pub(super) enum Failure {
     Dial(#[from] DialError),
     #[error("{0}; check [lobby.auth] and the device's clock")]
     Refused(End),
+    #[error(
+        "the clock says {today}, which is before this program was built; waiting for the time to be set \
+         (NTP, or a battery for the clock)"
+    )]
+    Clock { today: String },
     /// Some lobbies refuse a token only after CONNECT.
     #[error("the lobby disconnected us before the stream was live; check [lobby.auth]")]
     PutOut,
@@ -68,6 +73,18 @@ impl Failure {
         }
     }
 
+    /// Whether a wrong clock of ours could be behind it.
+    pub(super) fn may_be_the_clock(&self) -> bool {
+        matches!(
+            self,
+            Self::Credentials(_)
+                | Self::Refused(_)
+                | Self::PutOut
+                | Self::Clock { .. }
+                | Self::Dial(DialError::TlsDates { .. } | DialError::Forbidden { .. })
+        )
+    }
+
     pub(super) fn cause(&self) -> Cause {
         match self {
             Self::Credentials(_)
@@ -83,6 +100,7 @@ impl Failure {
                 End::NotSocketIo(_) => Cause::Lobby,
                 _ => Cause::BrokeOff,
             },
+            Self::Clock { .. } => Cause::Clock,
             Self::Closed(_) | Self::BrokeOff | Self::Broken(_) => Cause::BrokeOff,
             Self::Stalled => Cause::Silent,
         }
@@ -104,7 +122,7 @@ fn dial_cause(error: &DialError) -> Cause {
             io::ErrorKind::TimedOut => Cause::Silent,
             _ => Cause::Route,
         },
-        DialError::Tls { .. } => Cause::Tls,
+        DialError::Tls { .. } | DialError::TlsDates { .. } => Cause::Tls,
         DialError::Forbidden { .. } => Cause::Token,
         DialError::Redirected { .. }
         | DialError::NoWebSocket { .. }

@@ -18,6 +18,8 @@ pub enum Cause {
     Silent,
     /// The certificate or the handshake.
     Tls,
+    /// The device's own time: certificates and tokens cannot be judged or made by it.
+    Clock,
     /// The token is missing, expired or not accepted.
     Token,
     /// It answers, and not as a lobby that takes our stream does.
@@ -28,13 +30,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the way to the lobby.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Settings,
         Self::Dns,
         Self::Route,
         Self::Refused,
         Self::Silent,
         Self::Tls,
+        Self::Clock,
         Self::Token,
         Self::Lobby,
         Self::BrokeOff,
@@ -49,6 +52,7 @@ impl Cause {
             Self::Refused => "refused",
             Self::Silent => "silent",
             Self::Tls => "tls",
+            Self::Clock => "clock",
             Self::Token => "token",
             Self::Lobby => "lobby",
             Self::BrokeOff => "broke-off",
@@ -64,6 +68,7 @@ impl Cause {
             Self::Refused => "connection refused",
             Self::Silent => "no answer",
             Self::Tls => "TLS failed",
+            Self::Clock => "the clock is not set",
             Self::Token => "the token is not accepted",
             Self::Lobby => "the lobby does not take the stream",
             Self::BrokeOff => "the connection broke off",
