@@ -21,7 +21,10 @@ use crate::{
     config::{Config, Lobby as LobbyConfig},
     host::{self, HostStatus},
     lobby::{self, Lobby, keys::Keys, link},
-    media::{self, MediaEvent, camera::Camera, devices, ice::IceServers},
+    media::{
+        self, MediaEvent,
+        camera::{Camera, CameraSettings, status::CameraState},
+    },
     signaling::{
         client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
@@ -37,6 +40,9 @@ const EMBEDDED_SUBJECT: &str = "perch";
 const LINE_QUEUE: usize = 256;
 /// How long the camera's driver may take to let go.
 const CAMERA_STOPS_WITHIN: Duration = Duration::from_millis(500);
+/// How long the line waits for the first picture: the first viewer gets the right offer then. A camera that
+/// takes longer is waited for while the host is live.
+const PICTURE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last messages to the lobby may take once the host has let go of the line.
 const LINE_ENDS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -98,20 +104,12 @@ async fn start_camera(
     config: &Config,
     events: mpsc::UnboundedSender<MediaEvent>,
 ) -> anyhow::Result<Camera> {
-    let wanted = config.clone();
-    // Probing asks drivers, which take their time.
-    let plan = spawn_blocking(move || -> anyhow::Result<_> {
-        media::init()?;
-        Ok(devices::plan(&wanted)?)
-    })
-    .await??;
-    info!(
-        profile = plan.profile,
-        device = plan.device.as_deref().unwrap_or_default(),
-        encoder = plan.encoder,
-        "camera starts"
-    );
-    let camera = Camera::start(plan.text, IceServers::new(&config.ice), events).await?;
+    // Looks through all plugins where there is no registry yet.
+    spawn_blocking(media::init).await??;
+    let camera = Camera::open(CameraSettings::from(config), events).await?;
+    let mut status = camera.status();
+    let settled = status.wait_for(|status| status.state != CameraState::Starting);
+    let _ = timeout(PICTURE_WITHIN, settled).await;
     Ok(camera)
 }
 

@@ -15,7 +15,7 @@ use crate::{
     app::{self, Mode},
     config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
     lobby,
-    media::{self, check, devices, ice::IceServers, profile::ProfileError},
+    media::{self, branch, camera::CameraError, check, devices, ice::IceServers},
     signaling::credentials::{self, Credentials},
     telemetry,
 };
@@ -122,6 +122,8 @@ impl From<Demo> for DemoOptions {
 
 /// How long work on blocking threads may still take once everything has been taken down.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_millis(300);
+/// How long the process may take to end once everything has been taken down.
+const EXIT_WITHIN: Duration = Duration::from_secs(3);
 
 /// `run` and `demo`: everything that is said goes to the log.
 fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> ExitCode {
@@ -132,6 +134,7 @@ fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> Ex
     let outcome = config().map_err(anyhow::Error::from).and_then(|config| {
         let runtime = runtime()?;
         let outcome = runtime.block_on(app::run(config, mode));
+        end_for_certain();
         // A call into GStreamer that hangs would be waited for, and only our end can end it.
         runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
         outcome
@@ -148,15 +151,23 @@ fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> Ex
     }
 }
 
+/// libc's exit(3) runs what libraries left to be done at the end; a driver's or an encoder's stuck thread may
+/// hold a lock that one of them needs. Then the process aborts instead.
+fn end_for_certain() {
+    std::thread::spawn(|| {
+        std::thread::sleep(EXIT_WITHIN);
+        std::process::abort();
+    });
+}
+
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let of_configuration = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(ConfigError::Problems(_)), _) => true,
         // The file's place may not be mounted yet.
         (Some(ConfigError::Missing { .. } | ConfigError::Unreadable { .. }), _) => false,
-        // A camera may be plugged in; plugins and profiles do not come by themselves.
-        (_, Some(ProfileError::NoCamera { .. })) => false,
-        (_, Some(_)) => true,
-        (None, None) => false,
+        // Plugins and profiles do not come by themselves. (A camera may: that is waited for.)
+        (_, Some(CameraError::Unbuildable(_) | CameraError::Profile(_))) => true,
+        _ => false,
     };
     if of_configuration {
         EX_CONFIG.into()
@@ -165,11 +176,14 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
 }
 
+/// What may wait besides branches: for the camera and its encoder, the sound, names and credentials.
+const OTHER_THREADS: usize = 8;
+
 /// Two threads carry messages; what waits for GStreamer has a bounded number of its own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(16)
+        .max_blocking_threads(branch::THREADS + OTHER_THREADS)
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()
         .build()?)
@@ -334,6 +348,7 @@ fn print_token(token: &Token) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::profile::ProfileError;
 
     #[test]
     fn the_arguments_are_consistent() {
@@ -349,15 +364,17 @@ mod tests {
             path: "perch.toml".into(),
         };
         assert_eq!(exit_code(&missing.into()), ExitCode::FAILURE);
-        let unplugged = ProfileError::NoCamera { why: String::new() };
-        assert_eq!(exit_code(&unplugged.into()), ExitCode::FAILURE);
-        let unknown = ProfileError::Unknown {
+        let hangs = CameraError::Hangs(String::new());
+        assert_eq!(exit_code(&hangs.into()), ExitCode::FAILURE);
+        let unknown = CameraError::Profile(ProfileError::Unknown {
             name: "x".into(),
             hint: String::new(),
             known: String::new(),
-        };
+        });
         let wrapped = anyhow::Error::from(unknown).context("the camera cannot start");
         assert_eq!(exit_code(&wrapped), EX_CONFIG.into());
+        let broken = CameraError::Unbuildable(String::new());
+        assert_eq!(exit_code(&broken.into()), EX_CONFIG.into());
         assert_eq!(exit_code(&anyhow::anyhow!("other")), ExitCode::FAILURE);
     }
 }

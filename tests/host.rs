@@ -12,10 +12,13 @@ use std::{
 use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
-    config::{Ice, Viewers},
+    config::Viewers,
     host::{self, HostError, HostStatus, Links},
     media::{
-        MediaEvent, camera::Camera, ice::IceServers, profile::LaunchText, sdp::CandidatePolicy,
+        MediaEvent,
+        camera::{Camera, CameraSettings},
+        profile::LaunchText,
+        sdp::CandidatePolicy,
     },
     signaling::{
         client::{LineCommand, LineEvent},
@@ -61,8 +64,7 @@ impl Stage {
             .with_test_writer()
             .try_init();
         let (media, media_events) = mpsc::unbounded_channel();
-        let ice = IceServers::new(&Ice { servers: vec![] });
-        let camera = Camera::start(launch(), ice, media.clone())
+        let camera = Camera::open(CameraSettings::fixed(launch()), media.clone())
             .await
             .expect("the test picture runs");
         let (line, commands) = mpsc::channel(8);
@@ -425,6 +427,7 @@ async fn a_camera_that_fails_ends_the_host_and_names_the_camera() {
         .media
         .send(MediaEvent::Camera(perch::media::CameraEvent::Failed {
             why,
+            hangs: false,
         }))
         .expect("the host runs");
     let outcome = timeout(PATIENCE, stage.host).await.expect("the host ends");

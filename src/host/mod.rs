@@ -68,6 +68,9 @@ pub struct HostStatus {
 pub enum HostError {
     #[error("the camera failed: {0}")]
     Camera(String),
+    /// A driver or an encoder hangs: the process may have to be killed.
+    #[error("the camera hangs: {0}")]
+    CameraHangs(String),
     #[error(
         "the teardown of branch {} hangs; its threads and sockets can only be freed by a new process", .0.0
     )]
@@ -174,7 +177,12 @@ impl Host {
                 self.roster.branch_event(branch, event, now());
                 Ok(())
             }
-            MediaEvent::Camera(CameraEvent::Failed { why }) => Err(HostError::Camera(why)),
+            MediaEvent::Camera(CameraEvent::Failed { why, hangs: true }) => {
+                Err(HostError::CameraHangs(why))
+            }
+            MediaEvent::Camera(CameraEvent::Failed { why, .. }) => Err(HostError::Camera(why)),
+            // Who comes from now on is offered it; who watches goes on with what it was offered.
+            MediaEvent::Camera(CameraEvent::Profile { .. }) => Ok(()),
         }
     }
 

@@ -10,41 +10,36 @@
 //! A task per branch carries out what the host asks, in order, on blocking threads; callbacks from
 //! GStreamer's threads only translate and send.
 
+mod threads;
+mod track;
+mod transport;
+
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use gst::prelude::*;
-use gst_utils::{ConsumptionLink, StreamProducer};
 use gst_webrtc::{
-    WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver,
-    WebRTCRTPTransceiverDirection, WebRTCSDPType, WebRTCSessionDescription,
+    WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSDPType,
+    WebRTCSessionDescription,
 };
 use tokio::sync::{Notify, mpsc};
 
-use super::{
-    BranchEvent, BranchId, MediaEvent, bus,
-    camera::{Feed, on_blocking_thread},
-    certificate,
-    ice::IceUri,
-    offer,
-    playout_delay::{self, PlayoutDelay},
+pub use self::threads::THREADS;
+use self::{
+    threads::on_branch_thread,
+    track::{Gate, Track},
+    transport::configure_ice,
 };
+use super::{BranchEvent, BranchId, MediaEvent, bus, camera::Feed, certificate, h264, offer};
 use crate::signaling::message::Candidate;
 
-/// Dynamic payload types (RFC 3551 §6), as browsers number them.
-const VIDEO_PAYLOAD_TYPE: u32 = 96;
-const AUDIO_PAYLOAD_TYPE: u32 = 111;
-/// The local identifier of the playout-delay extension in the SDP.
-const PLAYOUT_DELAY_ID: u32 = 5;
 /// How long `webrtcbin` may take to apply a description while its branch is being closed.
 const WORK_ENDS_WITHIN: Duration = Duration::from_secs(2);
-/// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
-const MTU: u32 = 1200;
 
 /// The host's hold on one branch. Every call returns at once; GStreamer is waited for elsewhere and
 /// reports through `MediaEvent::Branch`. Dropping it closes the branch.
@@ -52,6 +47,8 @@ const MTU: u32 = 1200;
 pub struct Branch {
     // Unbounded, but fed by the roster alone, which bounds answers and candidates per viewer.
     commands: mpsc::UnboundedSender<Command>,
+    /// As its offer says it.
+    profile_level_id: String,
 }
 
 #[derive(Debug)]
@@ -75,8 +72,17 @@ impl Branch {
             events,
             commands: commands.downgrade(),
         };
+        let profile_level_id = feed.profile_level_id.clone();
         tokio::spawn(live(id, feed, requests, reporter));
-        Self { commands }
+        Self {
+            commands,
+            profile_level_id,
+        }
+    }
+
+    /// Whether its offer says this H.264 profile. The level may be another one: no decoder minds.
+    pub fn offers(&self, profile_level_id: &str) -> bool {
+        h264::profile(&self.profile_level_id) == h264::profile(profile_level_id)
     }
 
     /// Takes an answer that `sdp::check_answer` has passed.
@@ -112,9 +118,9 @@ impl Reporter {
         });
     }
 
-    fn connection(&self, state: WebRTCPeerConnectionState) {
+    fn to_branch(&self, command: Command) {
         if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(Command::Follow(state));
+            let _ = commands.send(command);
         }
     }
 }
@@ -127,9 +133,12 @@ async fn live(
     reporter: Reporter,
 ) {
     let opening = reporter.clone();
-    match on_blocking_thread(move || Pipeline::open(id, &feed, opening)).await {
-        Err(why) => {
-            reporter.send(BranchEvent::Error { why });
+    let opened = on_branch_thread(move || {
+        Pipeline::open(id, &feed, opening).map_err(|why| BranchEvent::Error { why })
+    });
+    match opened.await {
+        Err(event) => {
+            reporter.send(event);
             while !matches!(requests.recv().await, None | Some(Command::Close)) {}
         }
         Ok(mut pipeline) => {
@@ -137,13 +146,13 @@ async fn live(
                 && !matches!(command, Command::Close)
             {
                 let reporter = reporter.clone();
-                pipeline = on_blocking_thread(move || {
+                pipeline = on_branch_thread(move || {
                     pipeline.carry_out(command, reporter);
                     pipeline
                 })
                 .await;
             }
-            on_blocking_thread(move || pipeline.close()).await;
+            on_branch_thread(move || pipeline.close()).await;
         }
     }
     reporter.send(BranchEvent::Closed);
@@ -250,7 +259,8 @@ impl Pipeline {
 
         self.webrtcbin
             .connect_notify(Some("connection-state"), move |webrtcbin, _| {
-                reporter.connection(webrtcbin.property("connection-state"));
+                let state = webrtcbin.property("connection-state");
+                reporter.to_branch(Command::Follow(state));
             });
     }
 
@@ -406,40 +416,11 @@ fn fault(reply: Result<Option<&gst::StructureRef>, gst::PromiseError>) -> Option
     }
 }
 
-fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(), String> {
-    // Through libnice's own object: 1.22's webrtcbin has no properties for these. ICE-TCP costs
-    // thirteen file descriptors per viewer and browsers do not need it; UPnP asks the router.
-    let agent = webrtcbin
-        .property::<glib::Object>("ice-agent")
-        .property::<glib::Object>("agent");
-    agent.set_property("ice-tcp", false);
-    agent.set_property("upnp", false);
-    // A viewer that vanishes without a word (power, radio, a killed browser) is noticed by its
-    // silence: libnice before 0.1.22 has no usable consent freshness (RFC 7675), but checks like it.
-    agent.set_property("keepalive-conncheck", true);
-    for uri in feed
-        .ice
-        .uris(SystemTime::now())
-        .map_err(|error| error.to_string())?
-    {
-        match uri {
-            IceUri::Stun(uri) => webrtcbin.set_property("stun-server", uri),
-            IceUri::Turn(uri) => {
-                let accepted = webrtcbin.emit_by_name::<bool>("add-turn-server", &[&uri.expose()]);
-                if !accepted {
-                    return Err("webrtcbin refuses a TURN server of [ice] servers".into());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 fn watch_bus(pipeline: &gst::Pipeline, reporter: Reporter) {
     let bus = pipeline.bus().expect("a pipeline has a bus");
     bus.set_sync_handler(move |_, message| {
         match bus::verdict(message) {
-            Some(bus::Verdict::Failed { why }) => reporter.send(BranchEvent::Error { why }),
+            Some(bus::Verdict::Failed { why, .. }) => reporter.send(BranchEvent::Error { why }),
             Some(bus::Verdict::Warned { why }) => {
                 tracing::debug!(branch = reporter.id.0, why, "branch warning");
             }
@@ -447,104 +428,6 @@ fn watch_bus(pipeline: &gst::Pipeline, reporter: Reporter) {
         }
         gst::BusSyncReply::Drop
     });
-}
-
-/// One m-line: appsrc, payloader, and what the offer says of them.
-struct Track {
-    source: gst_app::AppSrc,
-    payloader: gst::Element,
-    preferences: gst::Caps,
-    retransmits: bool,
-}
-
-impl Track {
-    fn video(profile_level_id: &str) -> Result<Self, String> {
-        let ssrc = random_ssrc();
-        let payloader = gst::ElementFactory::make("rtph264pay")
-            .property("pt", VIDEO_PAYLOAD_TYPE)
-            .property("ssrc", ssrc)
-            .property("mtu", MTU)
-            .property_from_str("aggregate-mode", "zero-latency")
-            .build()
-            .map_err(|error| error.to_string())?;
-        payloader.emit_by_name::<()>("add-extension", &[&PlayoutDelay::new(PLAYOUT_DELAY_ID)]);
-        // Without the SSRC here 1.22 leaves a=ssrc out of the offer. The profile is the SPS's own:
-        // an offer that says another one is a black picture in Safari. (level-asymmetry-allowed
-        // lets a viewer answer with the level of its own encoder, which nobody will use.)
-        let preferences = gst::Caps::builder("application/x-rtp")
-            .field("media", "video")
-            .field("encoding-name", "H264")
-            .field("clock-rate", 90_000i32)
-            .field("payload", VIDEO_PAYLOAD_TYPE as i32)
-            .field("packetization-mode", "1")
-            .field("profile-level-id", profile_level_id)
-            .field("level-asymmetry-allowed", "1")
-            .field("ssrc", ssrc)
-            .field("rtcp-fb-nack", true)
-            .field("rtcp-fb-nack-pli", true)
-            .field("rtcp-fb-ccm-fir", true)
-            .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
-            .build();
-        Ok(Self {
-            source: source("video-source"),
-            payloader,
-            preferences,
-            retransmits: true,
-        })
-    }
-
-    fn audio() -> Result<Self, String> {
-        let ssrc = random_ssrc();
-        let payloader = gst::ElementFactory::make("rtpopuspay")
-            .property("pt", AUDIO_PAYLOAD_TYPE)
-            .property("ssrc", ssrc)
-            .build()
-            .map_err(|error| error.to_string())?;
-        let preferences = gst::Caps::builder("application/x-rtp")
-            .field("media", "audio")
-            .field("encoding-name", "OPUS")
-            .field("clock-rate", 48_000i32)
-            .field("payload", AUDIO_PAYLOAD_TYPE as i32)
-            .field("encoding-params", "2")
-            .field("ssrc", ssrc)
-            .build();
-        Ok(Self {
-            source: source("audio-source"),
-            payloader,
-            preferences,
-            retransmits: false,
-        })
-    }
-
-    fn join(&self, pipeline: &gst::Pipeline, webrtcbin: &gst::Element) -> Result<(), String> {
-        add(pipeline, self.source.upcast_ref())?;
-        add(pipeline, &self.payloader)?;
-        self.source
-            .link(&self.payloader)
-            .map_err(|error| error.to_string())?;
-        let sink = webrtcbin
-            .request_pad_simple("sink_%u")
-            .ok_or("webrtcbin gives no sink pad")?;
-        let transceiver = sink.property::<WebRTCRTPTransceiver>("transceiver");
-        transceiver.set_property("direction", WebRTCRTPTransceiverDirection::Sendonly);
-        transceiver.set_property("codec-preferences", &self.preferences);
-        transceiver.set_property("do-nack", self.retransmits);
-        self.payloader
-            .static_pad("src")
-            .ok_or("the payloader has no source pad")?
-            .link(&sink)
-            .map_err(|error| error.to_string())?;
-        Ok(())
-    }
-}
-
-/// SSRCs are random (RFC 3550 §8); zero is left out because some receivers take it for none.
-fn random_ssrc() -> u32 {
-    rand::random_range(1..=u32::MAX)
-}
-
-fn source(name: &str) -> gst_app::AppSrc {
-    gst_app::AppSrc::builder().name(name).build()
 }
 
 fn make(factory: &str) -> Result<gst::Element, String> {
@@ -555,34 +438,4 @@ fn make(factory: &str) -> Result<gst::Element, String> {
 
 fn add(pipeline: &gst::Pipeline, element: &gst::Element) -> Result<(), String> {
     pipeline.add(element).map_err(|error| error.to_string())
-}
-
-/// What stands between camera and branch: closed until DTLS is up. Frames pushed before that would
-/// pile up in the appsrc, which then drops the oldest: the keyframe. Dropped, it cuts the branch off.
-#[derive(Debug)]
-struct Gate {
-    links: Vec<ConsumptionLink>,
-}
-
-impl Gate {
-    fn closed<'a>(
-        tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
-    ) -> Result<Self, String> {
-        let links = tracks.map(|(producer, track)| {
-            let mut link = ConsumptionLink::disconnected(track.source.clone());
-            link.set_discard(true);
-            link.change_producer(producer, true)
-                .map_err(|error| error.to_string())?;
-            Ok(link)
-        });
-        Ok(Self {
-            links: links.collect::<Result<_, String>>()?,
-        })
-    }
-
-    fn open(&self) {
-        for link in &self.links {
-            link.set_discard(false);
-        }
-    }
 }

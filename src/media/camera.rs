@@ -1,40 +1,47 @@
-//! Source to encoder: the camera pipeline, one for all viewers.
+//! The camera: the half that all viewers share. What it gives goes through outlets that never go away;
+//! the pipelines behind them come and go as [`care`] says.
 //!
 //! ```text
-//! source ! convert ! encoder ! h264parse ! appsink "video"      source ! opusenc ! appsink "audio"
-//!                                             └ StreamProducer: a reference to each frame per branch
+//! source ! convert ! encoder ! h264parse ! appsink ─▶ outlet "video" ─▶ branches
+//!                                        slate ─────┘
+//! source ! opusenc ! appsink ─────────────────────▶ outlet "sound" ─┘
 //! ```
 
+pub mod care;
+mod keeper;
+mod outlet;
+pub(super) mod pipeline;
+mod slate;
+mod sound;
+pub mod status;
+
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use gst::prelude::*;
-use gst_utils::{StreamProducer, streamproducer::ProducerSettings};
-use tokio::{
-    sync::{Notify, mpsc},
-    task::AbortHandle,
-    time::timeout,
-};
+use gst_utils::StreamProducer;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use self::{
+    care::BUDGET,
+    keeper::Keeper,
+    outlet::{Outlet, TimeBase},
+    pipeline::Taps,
+    status::{CameraCounters, CameraState, CameraStatus},
+};
 use super::{
-    BranchId, CameraEvent, MediaEvent, branch::Branch, bus, h264, ice::IceServers,
-    profile::LaunchText,
+    BranchId, MediaEvent,
+    branch::Branch,
+    devices, h264,
+    ice::IceServers,
+    profile::{LaunchText, Plan, ProfileError},
 };
+use crate::config::{Config, Ice};
 
-/// How long the source and the encoder may take to the first keyframe. USB cameras need a second or
-/// two to wake up; emulated boards several.
-const FIRST_KEYFRAME: Duration = Duration::from_secs(15);
-
-/// How long a running camera may give no frame. Longer than any exposure or hiccup of a USB bus.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// The first SPS is looked for in this much of an access unit.
-const HEADER_BYTES: usize = 512;
+/// How the launch text is found, anew for each start: hardware changes. Asks drivers: may block.
+pub type Planning = Arc<dyn Fn() -> Result<Plan, ProfileError> + Send + Sync>;
 
 /// What went wrong with the camera, by what its caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +49,83 @@ pub enum CameraError {
     /// The profile's text or the installation is at fault: trying again changes nothing.
     #[error("the camera pipeline cannot be built: {0}")]
     Unbuildable(String),
-    /// The camera or its encoder is at fault: it may work later.
-    #[error("the camera gives no picture: {0}")]
-    NoPicture(String),
+    /// The configuration or the installation is at fault; never [`ProfileError::NoCamera`].
+    #[error(transparent)]
+    Profile(ProfileError),
+    /// GStreamer's own parts do not work here.
+    #[error("GStreamer cannot hand frames on: {0}; reinstall gstreamer1.0-plugins-base")]
+    NoOutlet(String),
+    /// A driver hangs: only a new process can try again.
+    #[error("{0}")]
+    Hangs(String),
 }
 
-/// The running camera. Clones are handles to the same one.
+/// What a camera is opened with.
+#[derive(Clone)]
+pub struct CameraSettings {
+    pub planning: Planning,
+    /// Frames per second that are wanted; how long a silence is too long depends on it.
+    pub framerate: u32,
+    /// Whether there is sound.
+    pub sound: bool,
+    /// What offers say before the encoder has: see [`h264::constrained_baseline`].
+    pub profile_level_id: String,
+    pub ice: IceServers,
+}
+
+impl CameraSettings {
+    /// The same launch text at every start, at 30 frames per second, whatever hardware there is.
+    pub fn fixed(text: LaunchText) -> Self {
+        let sound = text.audio.is_some();
+        let plan = Plan {
+            profile: "fixed".to_owned(),
+            why: "it is the only one".to_owned(),
+            device: None,
+            capture: None,
+            encoder: String::new(),
+            elements: Vec::new(),
+            text,
+        };
+        Self {
+            planning: Arc::new(move || Ok(plan.clone())),
+            framerate: 30,
+            sound,
+            profile_level_id: h264::constrained_baseline(1280, 720, 30, 2_000_000),
+            ice: IceServers::new(&Ice { servers: vec![] }),
+        }
+    }
+}
+
+impl fmt::Debug for CameraSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CameraSettings")
+            .field("framerate", &self.framerate)
+            .field("sound", &self.sound)
+            .field("profile_level_id", &self.profile_level_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&Config> for CameraSettings {
+    fn from(config: &Config) -> Self {
+        let wanted = config.clone();
+        Self {
+            planning: Arc::new(move || devices::plan(&wanted)),
+            framerate: config.camera.framerate,
+            sound: config.audio.enabled,
+            profile_level_id: h264::constrained_baseline(
+                config.camera.width,
+                config.camera.height,
+                config.camera.framerate,
+                config.encoder.bitrate,
+            ),
+            ice: IceServers::new(&config.ice),
+        }
+    }
+}
+
+/// The camera, whether or not it gives a picture now. Clones are handles to the same one; with the last it
+/// is stopped.
 #[derive(Debug, Clone)]
 pub struct Camera {
     shared: Arc<Shared>,
@@ -55,37 +133,16 @@ pub struct Camera {
 
 #[derive(Debug)]
 struct Shared {
-    running: Running,
-    video: StreamProducer,
-    audio: Option<StreamProducer>,
-    profile_level_id: String,
-    clock: gst::Clock,
-    base_time: gst::ClockTime,
+    video: Arc<Outlet>,
+    sound: Option<Arc<Outlet>>,
+    profile_level_id: watch::Receiver<String>,
+    time: TimeBase,
     ice: IceServers,
     keyframe_wanted: Arc<Notify>,
-    tasks: [AbortHandle; 2],
+    counters: Arc<CameraCounters>,
+    status: watch::Receiver<CameraStatus>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
     events: mpsc::UnboundedSender<MediaEvent>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
-/// A pipeline that is shut when nobody holds it any more, also where its start is given up half-way:
-/// GStreamer does not forgive a pipeline that is dropped while it plays.
-#[derive(Debug)]
-struct Running(gst::Pipeline);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let pipeline = self.0.clone();
-        // Not on the loop, which must not wait, and not of it, which may be at its end.
-        std::thread::spawn(move || shut(&pipeline));
-    }
 }
 
 /// What a branch takes from the camera.
@@ -93,7 +150,7 @@ impl Drop for Running {
 pub(super) struct Feed {
     pub video: StreamProducer,
     pub audio: Option<StreamProducer>,
-    /// As the encoder's own SPS says it.
+    /// As the encoder's own SPS says it, or is expected to.
     pub profile_level_id: String,
     pub clock: gst::Clock,
     pub base_time: gst::ClockTime,
@@ -103,222 +160,113 @@ pub(super) struct Feed {
 }
 
 impl Camera {
-    /// Starts the camera and waits for its first keyframe, so that a camera that returns from here
-    /// is one that gives a picture. Trouble from then on is a [`CameraEvent`].
-    pub async fn start(
-        launch: LaunchText,
-        ice: IceServers,
+    /// Opens the camera and returns as soon as its first start is under way, or waits for hardware. From
+    /// then on it is looked after: what viewers see, [`Camera::status`] tells. An error is one that no
+    /// restart of the camera mends.
+    pub async fn open(
+        settings: CameraSettings,
         events: mpsc::UnboundedSender<MediaEvent>,
     ) -> Result<Self, CameraError> {
-        let frames = Arc::new(AtomicU64::new(0));
-        let (first_keyframe, keyframe) = mpsc::channel(1);
-        let (failed, mut failures) = mpsc::unbounded_channel();
-        let counter = frames.clone();
-        let running = on_blocking_thread(move || -> Result<_, CameraError> {
-            make_certificate();
-            let pipeline = build(&launch)?;
-            watch_frames(&appsink(&pipeline, "video")?, counter, first_keyframe);
-            watch_bus(&pipeline, failed);
-            Ok(Running(pipeline))
-        })
-        .await?;
-        let pipeline = running.0.clone();
-        let video = producer(&appsink(&pipeline, "video")?);
-        let audio = appsink(&pipeline, "audio").ok().map(|sink| producer(&sink));
-        let profile_level_id = first_picture(&pipeline, keyframe, &mut failures).await?;
-
+        let time = TimeBase::now();
         let keyframe_wanted = Arc::new(Notify::new());
-        let watch = watch_over(failures, frames, SILENCE, events.clone());
-        let requests = request_keyframes(keyframe_wanted.clone(), video.appsink().downgrade());
-        let clock = pipeline.clock().ok_or_else(|| no_picture("no clock"))?;
-        let base_time = pipeline.base_time().ok_or_else(|| no_picture("no time"))?;
-        Ok(Self {
+        let (base, wanted, with_sound) = (time.clone(), keyframe_wanted.clone(), settings.sound);
+        let (video, sound) = on_blocking_thread(move || -> Result<_, String> {
+            make_certificate();
+            let video = Arc::new(Outlet::for_video(&base, wanted)?);
+            let sound = with_sound.then(|| Outlet::for_sound(&base)).transpose()?;
+            Ok((video, sound.map(Arc::new)))
+        })
+        .await
+        .map_err(CameraError::NoOutlet)?;
+
+        let counters = Arc::<CameraCounters>::default();
+        let (profile_level_id, offered) = watch::channel(settings.profile_level_id);
+        let now = std::time::Instant::now();
+        let (status, shown) = watch::channel(CameraStatus::starting(now, now, BUDGET));
+        let (stop, asked_to_stop) = oneshot::channel();
+        let (opened, outcome) = oneshot::channel();
+        let (says, said) = mpsc::unbounded_channel();
+        let (launch, text) = watch::channel(None);
+        if let Some(sound) = &sound {
+            tokio::spawn(sound::keep(text, sound.clone(), time.clone()));
+        }
+        let keeper = Keeper {
+            planning: settings.planning,
+            taps: Taps {
+                time: time.clone(),
+                outlet: video.clone(),
+                counters: counters.clone(),
+                said: says,
+            },
+            said,
+            keyframe_wanted: keyframe_wanted.clone(),
+            status,
+            profile_level_id,
+            sound: launch,
+            events: events.clone(),
+            stop: asked_to_stop,
+            opened: Some(opened),
+        };
+        tokio::spawn(keeper.keep(settings.framerate));
+        let camera = Self {
             shared: Arc::new(Shared {
-                running,
                 video,
-                audio,
-                profile_level_id,
-                clock,
-                base_time,
-                ice,
+                sound,
+                profile_level_id: offered,
+                time,
+                ice: settings.ice,
                 keyframe_wanted,
-                tasks: [
-                    tokio::spawn(watch).abort_handle(),
-                    tokio::spawn(requests).abort_handle(),
-                ],
+                counters,
+                status: shown,
+                stop: Mutex::new(Some(stop)),
                 events,
             }),
-        })
+        };
+        match outcome.await {
+            Ok(Ok(())) => Ok(camera),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CameraError::Hangs("the camera's task is gone".into())),
+        }
     }
 
     /// Opens a branch on this camera; its offer follows as an event.
     pub fn open_branch(&self, branch: BranchId) -> Branch {
         let shared = &self.shared;
         let feed = Feed {
-            video: shared.video.clone(),
-            audio: shared.audio.clone(),
-            profile_level_id: shared.profile_level_id.clone(),
-            clock: shared.clock.clone(),
-            base_time: shared.base_time,
+            video: shared.video.producer.clone(),
+            audio: shared.sound.as_ref().map(|sound| sound.producer.clone()),
+            profile_level_id: shared.profile_level_id.borrow().clone(),
+            clock: shared.time.clock.clone(),
+            base_time: shared.time.base_time,
             ice: shared.ice.clone(),
             keyframe_wanted: shared.keyframe_wanted.clone(),
         };
         Branch::open(branch, feed, shared.events.clone())
     }
 
+    /// How the camera is, from now on.
+    pub fn status(&self) -> watch::Receiver<CameraStatus> {
+        self.shared.status.clone()
+    }
+
+    /// What it has done so far; the same counters for as long as the process lives.
+    pub fn counters(&self) -> Arc<CameraCounters> {
+        self.shared.counters.clone()
+    }
+
     /// Stops source and encoder and closes the device. Branches still open fall silent.
     pub async fn stop(&self) {
-        let pipeline = self.shared.running.0.clone();
-        on_blocking_thread(move || shut(&pipeline)).await;
-    }
-}
-
-fn no_picture(why: &str) -> CameraError {
-    CameraError::NoPicture(why.to_owned())
-}
-
-/// Sets the pipeline in motion and waits for its first keyframe; what that says of itself. A driver may
-/// hang already while its device is opened, so that counts too.
-async fn first_picture(
-    pipeline: &gst::Pipeline,
-    mut keyframe: mpsc::Receiver<String>,
-    failures: &mut mpsc::UnboundedReceiver<String>,
-) -> Result<String, CameraError> {
-    let starting = pipeline.clone();
-    let picture = async {
-        let started = on_blocking_thread(move || starting.set_state(gst::State::Playing)).await;
-        tokio::select! {
-            biased;
-            Some(why) = failures.recv() => Err(CameraError::NoPicture(why)),
-            Some(found) = keyframe.recv(), if started.is_ok() => Ok(found),
-            else => Err(no_picture("it does not start, and does not say why")),
+        let mut stop = self
+            .shared
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(stop) = stop.take() {
+            let _ = stop.send(());
         }
-    };
-    timeout(FIRST_KEYFRAME, picture).await.unwrap_or_else(|_| {
-        Err(CameraError::NoPicture(format!(
-            "no keyframe within {} s; is the camera connected and free?",
-            FIRST_KEYFRAME.as_secs()
-        )))
-    })
-}
-
-/// The launch text behind the encoder is the same for every profile.
-fn build(launch: &LaunchText) -> Result<gst::Pipeline, CameraError> {
-    let mut text = format!(
-        "{} ! h264parse config-interval=-1 \
-         ! video/x-h264,stream-format=byte-stream,alignment=au \
-         ! appsink name=video sync=false async=false max-buffers=4 drop=true",
-        launch.video
-    );
-    if let Some(audio) = &launch.audio {
-        text.push_str(&format!(
-            "  {audio} ! appsink name=audio sync=false async=false max-buffers=16 drop=true"
-        ));
-    }
-    let pipeline = gst::parse::launch(&text)
-        .map_err(|error| CameraError::Unbuildable(error.to_string()))?
-        .downcast::<gst::Pipeline>()
-        .map_err(|_| CameraError::Unbuildable("the profile is a single element".into()))?;
-    pipeline.set_property("name", "camera");
-    Ok(pipeline)
-}
-
-fn appsink(pipeline: &gst::Pipeline, name: &str) -> Result<gst_app::AppSink, CameraError> {
-    pipeline
-        .by_name(name)
-        .and_then(|element| element.downcast().ok())
-        .ok_or_else(|| CameraError::Unbuildable(format!("the pipeline has no appsink `{name}`")))
-}
-
-fn producer(appsink: &gst_app::AppSink) -> StreamProducer {
-    StreamProducer::with(appsink, ProducerSettings { sync: false })
-}
-
-/// Counts frames, and tells what the first SPS says.
-fn watch_frames(
-    appsink: &gst_app::AppSink,
-    frames: Arc<AtomicU64>,
-    first_keyframe: mpsc::Sender<String>,
-) {
-    let found = AtomicBool::new(false);
-    let pad = appsink
-        .static_pad("sink")
-        .expect("an appsink has a sink pad");
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        frames.fetch_add(1, Ordering::Relaxed);
-        if !found.load(Ordering::Relaxed)
-            && let Some(id) = info.buffer().and_then(buffer_profile_level_id)
-        {
-            found.store(true, Ordering::Relaxed);
-            let _ = first_keyframe.try_send(id);
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-fn buffer_profile_level_id(buffer: &gst::Buffer) -> Option<String> {
-    let bytes = buffer.map_readable().ok()?;
-    h264::profile_level_id(&bytes[..bytes.len().min(HEADER_BYTES)])
-}
-
-fn watch_bus(pipeline: &gst::Pipeline, failures: mpsc::UnboundedSender<String>) {
-    let bus = pipeline.bus().expect("a pipeline has a bus");
-    bus.set_sync_handler(move |_, message| {
-        match bus::verdict(message) {
-            Some(bus::Verdict::Failed { why }) => {
-                let _ = failures.send(why);
-            }
-            Some(bus::Verdict::Warned { why }) => tracing::warn!(why, "camera warning"),
-            None => {}
-        }
-        gst::BusSyncReply::Drop
-    });
-}
-
-/// Tells of the camera's end: an error of an element, or a silence that no element owns up to. A driver
-/// or an encoder that hangs posts nothing; viewers would be left with a frozen picture.
-async fn watch_over(
-    mut failures: mpsc::UnboundedReceiver<String>,
-    frames: Arc<AtomicU64>,
-    patience: Duration,
-    events: mpsc::UnboundedSender<MediaEvent>,
-) {
-    let mut seen = frames.load(Ordering::Relaxed);
-    let why = loop {
-        match timeout(patience, failures.recv()).await {
-            // One failure is the camera's end; what its elements say after that is its echo.
-            Ok(Some(why)) => break why,
-            Ok(None) => return,
-            Err(_) => {
-                let now = frames.load(Ordering::Relaxed);
-                if now == seen {
-                    break format!("no frame for {patience:?}: source or encoder hangs");
-                }
-                seen = now;
-            }
-        }
-    };
-    let _ = events.send(MediaEvent::Camera(CameraEvent::Failed { why }));
-}
-
-/// Hands requests to the encoder one at a time, off the threads that made them.
-/// `min-force-key-unit-interval` on the encoder bounds how often it obeys.
-async fn request_keyframes(wanted: Arc<Notify>, appsink: glib::WeakRef<gst_app::AppSink>) {
-    loop {
-        wanted.notified().await;
-        let Some(pad) = appsink
-            .upgrade()
-            .and_then(|appsink| appsink.static_pad("sink"))
-        else {
-            return;
-        };
-        on_blocking_thread(move || {
-            let event = gst_video::UpstreamForceKeyUnitEvent::builder()
-                .all_headers(true)
-                .build();
-            pad.push_event(event)
-        })
-        .await;
+        let ended = |status: &CameraStatus| matches!(status.state, CameraState::Ended { .. });
+        let _ = self.status().wait_for(ended).await;
     }
 }
 
@@ -327,14 +275,6 @@ async fn request_keyframes(wanted: Arc<Notify>, appsink: glib::WeakRef<gst_app::
 fn make_certificate() {
     if let Ok(decoder) = gst::ElementFactory::make("dtlsdec").build() {
         let _ = decoder.property::<Option<String>>("pem");
-    }
-}
-
-/// Blocks until the streaming threads have ended.
-fn shut(pipeline: &gst::Pipeline) {
-    let _ = pipeline.set_state(gst::State::Null);
-    if let Some(bus) = pipeline.bus() {
-        bus.unset_sync_handler();
     }
 }
 
@@ -348,82 +288,4 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::{
-        config::{Config, Ice},
-        media::devices,
-    };
-
-    /// Four times the shipped profiles' `min-force-key-unit-interval`, in frames.
-    const WATCHED_FRAMES: usize = 30;
-
-    fn config() -> Config {
-        let text = r#"
-            camera = { profile = "test", width = 320, height = 180, framerate = 30 }
-            embedded_lobby = { enabled = true }
-        "#;
-        Config::from_text(Path::new("test.toml"), text).expect("a valid configuration")
-    }
-
-    #[tokio::test]
-    async fn a_silence_and_an_error_are_both_the_cameras_end() {
-        for error in [None, Some("cable")] {
-            let (failed, failures) = mpsc::unbounded_channel();
-            let (events, mut reports) = mpsc::unbounded_channel();
-            if let Some(error) = error {
-                failed.send(error.to_owned()).expect("it is heard");
-            }
-            let frames = Arc::new(AtomicU64::new(7));
-            watch_over(failures, frames, Duration::from_millis(20), events).await;
-            let Some(MediaEvent::Camera(CameraEvent::Failed { why })) = reports.recv().await else {
-                panic!("the camera's end is told");
-            };
-            assert!(why.contains(error.unwrap_or("no frame for 20ms")), "{why}");
-        }
-    }
-
-    /// Without `min-force-key-unit-interval` every request is a keyframe: a crowd that joins would
-    /// get the bitrate of an intra-only stream.
-    #[tokio::test]
-    async fn a_crowd_of_requests_makes_few_keyframes() {
-        crate::media::init().expect("GStreamer starts");
-        let launch = devices::plan(&config())
-            .expect("the test profile fits")
-            .text;
-        let (events, _reports) = mpsc::unbounded_channel();
-        let ice = IceServers::new(&Ice { servers: vec![] });
-        let camera = Camera::start(launch, ice, events)
-            .await
-            .expect("the test picture runs");
-
-        let (kinds, mut frames) = mpsc::unbounded_channel();
-        let sink = camera.shared.video.appsink().static_pad("sink");
-        sink.expect("an appsink has a sink pad").add_probe(
-            gst::PadProbeType::BUFFER,
-            move |_, info| {
-                let key = info
-                    .buffer()
-                    .is_some_and(|frame| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT));
-                let _ = kinds.send(key);
-                gst::PadProbeReturn::Ok
-            },
-        );
-        let mut keyframes = 0;
-        for _ in 0..WATCHED_FRAMES {
-            for _ in 0..5 {
-                camera.shared.keyframe_wanted.notify_one();
-            }
-            keyframes += usize::from(frames.recv().await.expect("frames flow"));
-        }
-        camera.stop().await;
-
-        assert!(keyframes > 0, "nobody's request was heard");
-        assert!(
-            keyframes <= 6,
-            "{keyframes} keyframes in {WATCHED_FRAMES} frames"
-        );
-    }
-}
+mod tests;

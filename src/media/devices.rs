@@ -86,6 +86,12 @@ pub(super) fn installed(profiles: &Profiles) -> HashSet<String> {
         .collect()
 }
 
+/// Whether this names a node. Other names look like paths as well: libcamera's
+/// (`/base/soc/i2c0mux/i2c@1/imx708@1a`) are from the device tree.
+pub fn is_node(device: &Path) -> bool {
+    device.starts_with("/dev")
+}
+
 /// Udev's stable names (`/dev/v4l/by-id/…`) are links to the nodes that are found here.
 fn with_resolved_device(config: &Config) -> Config {
     let mut config = config.clone();

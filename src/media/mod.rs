@@ -65,6 +65,13 @@ pub enum BranchEvent {
 /// What the camera says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraEvent {
-    /// An element of the camera pipeline failed, or the stream ended.
-    Failed { why: String },
+    /// It cannot be helped from within this process.
+    Failed {
+        why: String,
+        /// A driver or an encoder hangs, and would hang the process's end, too.
+        hangs: bool,
+    },
+    /// Its picture is of another H.264 profile than offers said so far: branches that were offered the
+    /// former one ([`branch::Branch::offers`]) have to be offered this one.
+    Profile { profile_level_id: String },
 }

@@ -1,0 +1,182 @@
+//! One medium on its way into `webrtcbin`, and what the offer says of it.
+
+use gst::prelude::*;
+use gst_utils::{ConsumptionLink, StreamProducer};
+use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection};
+
+use super::add;
+use crate::media::playout_delay::{self, PlayoutDelay};
+
+/// Dynamic payload types (RFC 3551 §6), as browsers number them.
+const VIDEO_PAYLOAD_TYPE: u32 = 96;
+const AUDIO_PAYLOAD_TYPE: u32 = 111;
+/// The local identifier of the playout-delay extension in the SDP.
+const PLAYOUT_DELAY_ID: u32 = 5;
+/// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
+const MTU: u32 = 1200;
+
+/// One m-line: appsrc, payloader, and what the offer says of them.
+pub(super) struct Track {
+    source: gst_app::AppSrc,
+    payloader: gst::Element,
+    preferences: gst::Caps,
+    /// The preferences without what the stream says of itself, where it may come to say something else.
+    any_profile: Option<gst::Caps>,
+    retransmits: bool,
+}
+
+impl Track {
+    pub fn video(profile_level_id: &str) -> Result<Self, String> {
+        let ssrc = random_ssrc();
+        let payloader = gst::ElementFactory::make("rtph264pay")
+            .property("pt", VIDEO_PAYLOAD_TYPE)
+            .property("ssrc", ssrc)
+            .property("mtu", MTU)
+            .property_from_str("aggregate-mode", "zero-latency")
+            .build()
+            .map_err(|error| error.to_string())?;
+        payloader.emit_by_name::<()>("add-extension", &[&PlayoutDelay::new(PLAYOUT_DELAY_ID)]);
+        // Without the SSRC here 1.22 leaves a=ssrc out of the offer. The profile is the SPS's own:
+        // an offer that says another one is a black picture in Safari. (level-asymmetry-allowed
+        // lets a viewer answer with the level of its own encoder, which nobody will use.)
+        let preferences = gst::Caps::builder("application/x-rtp")
+            .field("media", "video")
+            .field("encoding-name", "H264")
+            .field("clock-rate", 90_000i32)
+            .field("payload", VIDEO_PAYLOAD_TYPE as i32)
+            .field("packetization-mode", "1")
+            .field("profile-level-id", profile_level_id)
+            .field("level-asymmetry-allowed", "1")
+            .field("ssrc", ssrc)
+            .field("rtcp-fb-nack", true)
+            .field("rtcp-fb-nack-pli", true)
+            .field("rtcp-fb-ccm-fir", true)
+            .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
+            .build();
+        let mut any_profile = preferences.clone();
+        for structure in any_profile.make_mut().iter_mut() {
+            structure.remove_field("profile-level-id");
+        }
+        Ok(Self {
+            source: source("video-source"),
+            payloader,
+            preferences,
+            any_profile: Some(any_profile),
+            retransmits: true,
+        })
+    }
+
+    pub fn audio() -> Result<Self, String> {
+        let ssrc = random_ssrc();
+        let payloader = gst::ElementFactory::make("rtpopuspay")
+            .property("pt", AUDIO_PAYLOAD_TYPE)
+            .property("ssrc", ssrc)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let preferences = gst::Caps::builder("application/x-rtp")
+            .field("media", "audio")
+            .field("encoding-name", "OPUS")
+            .field("clock-rate", 48_000i32)
+            .field("payload", AUDIO_PAYLOAD_TYPE as i32)
+            .field("encoding-params", "2")
+            .field("ssrc", ssrc)
+            .build();
+        Ok(Self {
+            source: source("audio-source"),
+            payloader,
+            preferences,
+            any_profile: None,
+            retransmits: false,
+        })
+    }
+
+    pub fn join(&self, pipeline: &gst::Pipeline, webrtcbin: &gst::Element) -> Result<(), String> {
+        add(pipeline, self.source.upcast_ref())?;
+        add(pipeline, &self.payloader)?;
+        self.source
+            .link(&self.payloader)
+            .map_err(|error| error.to_string())?;
+        let sink = webrtcbin
+            .request_pad_simple("sink_%u")
+            .ok_or("webrtcbin gives no sink pad")?;
+        let transceiver = sink.property::<WebRTCRTPTransceiver>("transceiver");
+        if let Some(any_profile) = &self.any_profile {
+            take_any_profile(&sink, any_profile.clone());
+        }
+        transceiver.set_property("direction", WebRTCRTPTransceiverDirection::Sendonly);
+        transceiver.set_property("codec-preferences", &self.preferences);
+        transceiver.set_property("do-nack", self.retransmits);
+        self.payloader
+            .static_pad("src")
+            .ok_or("the payloader has no source pad")?
+            .link(&sink)
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
+
+/// Lets the payloader's caps follow the stream's parameter sets. `webrtcbin` would hold them against the offer's
+/// `profile-level-id` and end the branch with "not negotiated" when a slate of another level comes, or a
+/// camera that came back with one; decoders take what the stream says.
+fn take_any_profile(sink: &gst::Pad, any_profile: gst::Caps) {
+    let kind = gst::PadProbeType::QUERY_DOWNSTREAM | gst::PadProbeType::PUSH;
+    sink.add_probe(kind, move |_, info| {
+        let Some(query) = info.query_mut() else {
+            return gst::PadProbeReturn::Ok;
+        };
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(query) => {
+                let caps = match query.filter_owned() {
+                    Some(filter) => filter.intersect(&any_profile),
+                    None => any_profile.clone(),
+                };
+                query.set_result(&caps);
+            }
+            gst::QueryViewMut::AcceptCaps(query) => {
+                let fits = query.caps().can_intersect(&any_profile);
+                query.set_result(fits);
+            }
+            _ => return gst::PadProbeReturn::Ok,
+        }
+        gst::PadProbeReturn::Handled
+    });
+}
+
+/// SSRCs are random (RFC 3550 §8); zero is left out because some receivers take it for none.
+fn random_ssrc() -> u32 {
+    rand::random_range(1..=u32::MAX)
+}
+
+fn source(name: &str) -> gst_app::AppSrc {
+    gst_app::AppSrc::builder().name(name).build()
+}
+
+/// What stands between camera and branch: closed until DTLS is up. Frames pushed before that would
+/// pile up in the appsrc, which then drops the oldest: the keyframe. Dropped, it cuts the branch off.
+#[derive(Debug)]
+pub(super) struct Gate {
+    links: Vec<ConsumptionLink>,
+}
+
+impl Gate {
+    pub fn closed<'a>(
+        tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
+    ) -> Result<Self, String> {
+        let links = tracks.map(|(producer, track)| {
+            let mut link = ConsumptionLink::disconnected(track.source.clone());
+            link.set_discard(true);
+            link.change_producer(producer, true)
+                .map_err(|error| error.to_string())?;
+            Ok(link)
+        });
+        Ok(Self {
+            links: links.collect::<Result<_, String>>()?,
+        })
+    }
+
+    pub fn open(&self) {
+        for link in &self.links {
+            link.set_discard(false);
+        }
+    }
+}

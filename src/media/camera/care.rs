@@ -1,0 +1,570 @@
+//! When the camera is started, stopped and given up, and what viewers see meanwhile. Pure: the time is
+//! an argument.
+//!
+//! ```text
+//!    ┌──────────────── Waiting ◀───────┐
+//!    ▼                                 │
+//! Starting ──▶ Live ⇄ Silent ──▶ Stopping ──▶ Ended
+//! ```
+//! One input, then drain [`Care::next_action`]; [`Care::tick`] is called every [`TICK`].
+//!
+//! What always holds:
+//! - nothing is started before the former run has stopped;
+//! - every state has a deadline, Live by its frames: past it something happens;
+//! - a camera that is not there is waited for, for ever; what a restart could break more than mend (an
+//!   encoder, a driver: a Raspberry Pi's firmware dies of a hundred rebuilds) has a budget;
+//! - no viewer is an input here.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::status::{CameraState, CameraStatus, Fault, Picture};
+
+/// How often the frames are counted.
+pub const TICK: Duration = Duration::from_millis(200);
+/// For source and encoder to give their first frame. USB cameras need a second or two to wake up;
+/// emulated boards several.
+pub const START_WITHIN: Duration = Duration::from_secs(15);
+/// For a pipeline to let go of its device and its threads: tens of milliseconds. One that needs longer
+/// than this hangs in a driver or an encoder.
+pub const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// So long a camera must run to be taken for one that works.
+pub const STEADY: Duration = Duration::from_secs(120);
+/// How many restarts there are in [`BUDGET_WINDOW`], and how long that is.
+pub const BUDGET: u32 = 10;
+pub const BUDGET_WINDOW: Duration = Duration::from_secs(600);
+/// How late this may act, on a machine under load, before nobody is taken to look after the camera.
+const LENIENCE: Duration = Duration::from_secs(5);
+/// The longest time between two tries.
+const LONGEST_FOR_NO_CAMERA: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(30);
+/// A camera that stays away is told of so often.
+const SAID_AGAIN: Duration = Duration::from_secs(3600);
+/// Requests for a keyframe while a camera that is back has not given one.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
+
+/// How much patience there is with a camera of this frame rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Without a frame for so long, viewers see the slate.
+    slate_after: Duration,
+    /// Without a frame for so long, the camera is restarted.
+    restart_after: Duration,
+    /// A source that gave a frame within this time is alive.
+    alive_within: Duration,
+}
+
+impl Pace {
+    /// Two and five seconds; more where frames come less than twice a second.
+    pub fn of(framerate: u32) -> Self {
+        let frame = Duration::from_secs(1) / framerate.max(1);
+        Self {
+            slate_after: (frame * 4).max(Duration::from_secs(2)),
+            restart_after: (frame * 10).max(Duration::from_secs(5)),
+            alive_within: (frame * 3).max(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// What was seen of the camera so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Frames that left the source.
+    pub source: u64,
+    /// Frames that left the encoder.
+    pub encoded: u64,
+    /// Whether viewers are shown the slate: a keyframe of the camera's ends it.
+    pub slate: bool,
+}
+
+/// To be carried out in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Plan, build and start.
+    Start,
+    /// Take down what was started; [`Care::stopped`] is awaited, also where nothing was.
+    Stop,
+    ShowSlate(Caption),
+    /// Ask the encoder for a keyframe.
+    WantKeyframe,
+    /// For the log; nothing follows from it.
+    Report(Report),
+    /// The process has to end.
+    GiveUp {
+        why: String,
+    },
+}
+
+/// What the slate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caption {
+    /// There was no picture yet.
+    Waiting,
+    /// The picture was lost.
+    Lost,
+}
+
+/// What happened, for the log: one for each change, none for each try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The first picture.
+    Live {
+        took: Duration,
+    },
+    Lost {
+        fault: Fault,
+        why: String,
+    },
+    Back {
+        after: Duration,
+    },
+    /// The camera is waited for.
+    Waiting {
+        fault: Fault,
+        why: String,
+        retry_in: Duration,
+    },
+    /// A restart that the budget pays for.
+    Restarting {
+        fault: Fault,
+        why: String,
+        retry_in: Duration,
+        spent: u32,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    Starting {
+        deadline: Instant,
+    },
+    Live {
+        since: Instant,
+    },
+    Silent {
+        fault: Fault,
+    },
+    Stopping {
+        deadline: Instant,
+        then: Then,
+    },
+    Waiting {
+        until: Instant,
+        retry_in: Duration,
+        fault: Fault,
+        why: String,
+    },
+    Ended {
+        why: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+enum Then {
+    Again { fault: Fault, why: String },
+    End,
+}
+
+/// The time without a picture.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    /// What was last said about waiting, and when.
+    said: Option<(Fault, Instant)>,
+}
+
+/// The rule.
+#[derive(Debug)]
+pub struct Care {
+    pace: Pace,
+    state: State,
+    since: Instant,
+    seen: Seen,
+    last_source: Instant,
+    last_encoded: Instant,
+    last_tick: Instant,
+    asked_for_keyframe: Option<Instant>,
+    had_picture: bool,
+    /// `None` while there is a picture.
+    trouble: Option<Trouble>,
+    /// There was a camera to build a pipeline for.
+    built: bool,
+    /// Runs that went wrong since the last steady one.
+    failures: u32,
+    /// Tries since then that found no camera, or found it busy.
+    misses: u32,
+    /// When the restarts were that the budget has paid for.
+    spent: VecDeque<Instant>,
+    actions: VecDeque<Action>,
+}
+
+impl Care {
+    /// A camera that is to be started now.
+    pub fn new(pace: Pace, now: Instant) -> Self {
+        let mut care = Self {
+            pace,
+            state: State::Ended { why: None },
+            since: now,
+            seen: Seen::default(),
+            last_source: now,
+            last_encoded: now,
+            last_tick: now,
+            asked_for_keyframe: None,
+            had_picture: false,
+            trouble: Some(Trouble {
+                since: now,
+                said: None,
+            }),
+            built: false,
+            failures: 0,
+            misses: 0,
+            spent: VecDeque::new(),
+            actions: VecDeque::new(),
+        };
+        care.actions.push_back(Action::ShowSlate(Caption::Waiting));
+        care.start(now);
+        care
+    }
+
+    /// What to do next. To be drained after every input.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Nothing follows any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
+    /// Frames have ceased to flow, and no reason is known yet.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.state, State::Silent { .. })
+    }
+
+    /// How the camera is, for others.
+    pub fn status(&self, picture: Option<Picture>) -> CameraStatus {
+        let (state, deadline) = match &self.state {
+            State::Starting { deadline } => (CameraState::Starting, *deadline),
+            State::Live { .. } => (CameraState::Live, self.last_encoded + self.pace.slate_after),
+            State::Silent { fault } => (
+                CameraState::Silent { fault: *fault },
+                self.last_encoded + self.pace.restart_after,
+            ),
+            State::Stopping { deadline, then } => {
+                let fault = match then {
+                    Then::Again { fault, .. } => Some(*fault),
+                    Then::End => None,
+                };
+                (CameraState::Stopping { fault }, *deadline)
+            }
+            State::Waiting {
+                until,
+                retry_in,
+                fault,
+                why,
+            } => (
+                CameraState::Waiting {
+                    fault: *fault,
+                    why: why.clone(),
+                    retry_in: *retry_in,
+                    retry_at: *until,
+                },
+                *until,
+            ),
+            State::Ended { why } => (CameraState::Ended { why: why.clone() }, self.last_tick),
+        };
+        CameraStatus {
+            state,
+            since: self.since,
+            slate: self.seen.slate,
+            good_until: deadline + LENIENCE,
+            picture,
+            restarts: u32::try_from(self.spent.len()).unwrap_or(u32::MAX),
+            budget: BUDGET,
+        }
+    }
+
+    /// Time passes, and frames or none.
+    pub fn tick(&mut self, seen: Seen, now: Instant) {
+        self.forgive_blindness(now);
+        let flows = seen.encoded != self.seen.encoded;
+        if seen.source != self.seen.source {
+            self.last_source = now;
+        }
+        if flows {
+            self.last_encoded = now;
+        }
+        self.seen = seen;
+        let silence = now.saturating_duration_since(self.last_encoded);
+        match &self.state {
+            State::Starting { .. } if flows => self.live(now),
+            State::Starting { deadline } if now >= *deadline => {
+                let fault = self.silent_part(now);
+                self.fault(fault, no_frame(fault, START_WITHIN), now);
+            }
+            State::Live { .. } if silence >= self.pace.slate_after => self.silent(now),
+            State::Live { since } => {
+                let steady = now.saturating_duration_since(*since) >= STEADY;
+                self.look_after_picture(steady, now);
+            }
+            State::Silent { .. } if flows => self.live(now),
+            State::Silent { .. } if silence >= self.pace.restart_after => {
+                let fault = self.silent_part(now);
+                self.fault(fault, no_frame(fault, self.pace.restart_after), now);
+            }
+            State::Stopping { deadline, .. } if now >= *deadline => self.hangs(now),
+            State::Waiting { until, .. } if now >= *until => self.start(now),
+            _ => {}
+        }
+    }
+
+    /// A camera is there, and a pipeline for it.
+    pub fn built(&mut self) {
+        self.built = true;
+    }
+
+    /// The camera cannot be started, or an element of it failed. What follows in the same run is its echo.
+    pub fn failed(&mut self, fault: Fault, why: String, now: Instant) {
+        if matches!(
+            self.state,
+            State::Starting { .. } | State::Live { .. } | State::Silent { .. }
+        ) {
+            self.fault(fault, why, now);
+        }
+    }
+
+    /// What was started is gone: every thread of it.
+    pub fn stopped(&mut self, now: Instant) {
+        if !matches!(self.state, State::Stopping { .. }) {
+            return;
+        }
+        match std::mem::replace(&mut self.state, State::Ended { why: None }) {
+            State::Stopping {
+                then: Then::Again { fault, why },
+                ..
+            } => self.wait(fault, why, now),
+            _ => self.since = now,
+        }
+    }
+
+    /// Stops for good.
+    pub fn shut_down(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Starting { .. } | State::Live { .. } | State::Silent { .. } => {
+                self.stop(Then::End, now);
+            }
+            State::Stopping { then, .. } => *then = Then::End,
+            State::Waiting { .. } => self.enter(State::Ended { why: None }, now),
+            State::Ended { .. } => {}
+        }
+    }
+
+    /// A process that stood still, or a machine that did not let it run, has seen nothing: that was no
+    /// silence of the camera's.
+    fn forgive_blindness(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.last_tick);
+        self.last_tick = now;
+        let Some(blind) = passed.checked_sub(2 * TICK) else {
+            return;
+        };
+        self.last_source += blind;
+        self.last_encoded += blind;
+        if let State::Starting { deadline } | State::Stopping { deadline, .. } = &mut self.state {
+            *deadline += blind;
+        }
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.built = false;
+        self.last_source = now;
+        self.last_encoded = now;
+        let deadline = now + START_WITHIN;
+        self.enter(State::Starting { deadline }, now);
+        self.actions.push_back(Action::Start);
+    }
+
+    fn live(&mut self, now: Instant) {
+        self.enter(State::Live { since: now }, now);
+        if let Some(trouble) = self.trouble.take() {
+            let time = now.saturating_duration_since(trouble.since);
+            self.report(if self.had_picture {
+                Report::Back { after: time }
+            } else {
+                Report::Live { took: time }
+            });
+        }
+        self.had_picture = true;
+        self.asked_for_keyframe = None;
+        self.look_after_picture(false, now);
+    }
+
+    fn look_after_picture(&mut self, steady: bool, now: Instant) {
+        if steady {
+            self.failures = 0;
+            self.misses = 0;
+            self.spent.clear();
+        }
+        let due = self
+            .asked_for_keyframe
+            .is_none_or(|asked| now.saturating_duration_since(asked) >= ASKED_AGAIN);
+        if self.seen.slate && due {
+            self.asked_for_keyframe = Some(now);
+            self.actions.push_back(Action::WantKeyframe);
+        }
+    }
+
+    fn silent(&mut self, now: Instant) {
+        let fault = self.silent_part(now);
+        self.lose_picture(fault, no_frame(fault, self.pace.slate_after), now);
+        self.enter(State::Silent { fault }, now);
+    }
+
+    /// Which half gives nothing.
+    fn silent_part(&self, now: Instant) -> Fault {
+        let alive = now.saturating_duration_since(self.last_source) < self.pace.alive_within;
+        if alive && self.seen.source > 0 {
+            Fault::EncoderSilent
+        } else {
+            Fault::SourceSilent
+        }
+    }
+
+    fn lose_picture(&mut self, fault: Fault, why: String, now: Instant) {
+        if self.trouble.is_none() {
+            self.trouble = Some(Trouble {
+                since: now,
+                said: None,
+            });
+            self.report(Report::Lost { fault, why });
+            self.actions.push_back(Action::ShowSlate(Caption::Lost));
+        }
+    }
+
+    fn fault(&mut self, fault: Fault, why: String, now: Instant) {
+        self.lose_picture(fault, why.clone(), now);
+        self.stop(Then::Again { fault, why }, now);
+    }
+
+    fn stop(&mut self, then: Then, now: Instant) {
+        let deadline = now + STOP_WITHIN;
+        self.enter(State::Stopping { deadline, then }, now);
+        self.actions.push_back(Action::Stop);
+    }
+
+    fn hangs(&mut self, now: Instant) {
+        let State::Stopping { then, .. } = &self.state else {
+            return;
+        };
+        let reason = match then {
+            Then::Again { why, .. } => format!("{why}; and "),
+            Then::End => String::new(),
+        };
+        let why = format!(
+            "{reason}the camera does not stop within {} s: a driver or an encoder hangs, and only a new process frees it",
+            STOP_WITHIN.as_secs()
+        );
+        self.give_up(why, now);
+    }
+
+    fn give_up(&mut self, why: String, now: Instant) {
+        self.enter(
+            State::Ended {
+                why: Some(why.clone()),
+            },
+            now,
+        );
+        self.actions.push_back(Action::GiveUp { why });
+    }
+
+    /// After a run that went wrong, or found nothing to run.
+    fn wait(&mut self, fault: Fault, why: String, now: Instant) {
+        let retry_in = self.back_off(fault);
+        if fault.costs() {
+            while self
+                .spent
+                .front()
+                .is_some_and(|paid| now >= *paid + BUDGET_WINDOW)
+            {
+                self.spent.pop_front();
+            }
+            if self.spent.len() >= BUDGET as usize {
+                let why = format!(
+                    "{why}; it was restarted {BUDGET} times in {} min already",
+                    BUDGET_WINDOW.as_secs() / 60
+                );
+                return self.give_up(why, now);
+            }
+            self.spent.push_back(now);
+            let spent = u32::try_from(self.spent.len()).unwrap_or(BUDGET);
+            self.report(Report::Restarting {
+                fault,
+                why: why.clone(),
+                retry_in,
+                spent,
+            });
+        } else {
+            self.say_waiting(fault, &why, retry_in, now);
+        }
+        let until = now + retry_in;
+        self.enter(
+            State::Waiting {
+                until,
+                retry_in,
+                fault,
+                why,
+            },
+            now,
+        );
+    }
+
+    /// What was built, or costs, is restarted ever more slowly until it has run steadily: a plug with a
+    /// loose contact must not become a storm. A mere look whether a camera is there is cheap.
+    fn back_off(&mut self, fault: Fault) -> Duration {
+        let (count, longest) = if self.built || fault.costs() {
+            (&mut self.failures, LONGEST)
+        } else if fault == Fault::NoCamera {
+            (&mut self.misses, LONGEST_FOR_NO_CAMERA)
+        } else {
+            (&mut self.misses, LONGEST)
+        };
+        let wait = Duration::from_secs(1 << (*count).min(5)).min(longest);
+        *count = count.saturating_add(1);
+        wait
+    }
+
+    fn say_waiting(&mut self, fault: Fault, why: &str, retry_in: Duration, now: Instant) {
+        let Some(trouble) = &mut self.trouble else {
+            return;
+        };
+        let known = trouble.said.is_some_and(|(said, at)| {
+            said == fault && now.saturating_duration_since(at) < SAID_AGAIN
+        });
+        if !known {
+            trouble.said = Some((fault, now));
+            let why = why.to_owned();
+            self.report(Report::Waiting {
+                fault,
+                why,
+                retry_in,
+            });
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+}
+
+fn no_frame(fault: Fault, time: Duration) -> String {
+    format!("{}: no frame for {} s", fault.sentence(), time.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

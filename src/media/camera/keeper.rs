@@ -1,0 +1,410 @@
+//! Carries out what [`Care`] says: the task that owns the camera's pipeline. Everything that may wait for
+//! GStreamer or a driver runs on blocking threads and comes back as a [`Done`].
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::{AbortHandle, JoinSet},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+use super::{
+    CameraError, Planning,
+    care::{Action, BUDGET, Care, Pace, Report, Seen, TICK},
+    pipeline::{self, Run, Said, Taps, Unprepared},
+    slate::{self, Slate},
+    status::{CameraState, CameraStatus, Fault, Picture},
+};
+use crate::{
+    clock::now,
+    media::{CameraEvent, MediaEvent, bus::About, h264},
+};
+
+/// More different warnings than these are not told.
+const WARNINGS: usize = 16;
+
+/// What the keeper is given.
+pub struct Keeper {
+    pub planning: Planning,
+    pub taps: Taps,
+    pub said: mpsc::UnboundedReceiver<(u64, Said)>,
+    pub keyframe_wanted: Arc<Notify>,
+    pub status: watch::Sender<CameraStatus>,
+    /// What offers say of the picture.
+    pub profile_level_id: watch::Sender<String>,
+    /// What is to be heard, for the sound's own task.
+    pub sound: watch::Sender<Option<String>>,
+    pub events: mpsc::UnboundedSender<MediaEvent>,
+    /// Dropped or used, it is asked to stop.
+    pub stop: oneshot::Receiver<()>,
+    /// Told once: the first start can be tried, or a restart would not help.
+    pub opened: Option<oneshot::Sender<Result<(), CameraError>>>,
+}
+
+/// Work that has come back from a blocking thread.
+enum Done {
+    Prepared(Result<Run, Unprepared>),
+    Playing { number: u64, started: bool },
+    Stopped,
+}
+
+/// The task's own state.
+struct Keeping {
+    it: Keeper,
+    care: Care,
+    run: Option<Run>,
+    picture: Option<Picture>,
+    number: u64,
+    /// A run is being prepared; it is not wanted any more where `unwanted`.
+    preparing: bool,
+    unwanted: bool,
+    keyframes: Option<AbortHandle>,
+    work: JoinSet<Done>,
+    slate: Slate,
+    hangs: bool,
+    /// What elements have warned of since the start.
+    warned: Vec<String>,
+}
+
+impl Keeper {
+    /// Looks after the camera until it is stopped or given up.
+    pub async fn keep(self, framerate: u32) {
+        let mut keeping = Keeping {
+            it: self,
+            care: Care::new(Pace::of(framerate), now()),
+            run: None,
+            picture: None,
+            number: 0,
+            preparing: false,
+            unwanted: false,
+            keyframes: None,
+            work: JoinSet::new(),
+            slate: Slate::default(),
+            hangs: false,
+            warned: Vec::new(),
+        };
+        keeping.keep().await;
+    }
+}
+
+impl Keeping {
+    async fn keep(&mut self) {
+        let mut ticks = interval(TICK);
+        let mut pictures = interval(slate::EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            self.carry_out();
+            self.show_status();
+            if self.care.has_ended() {
+                return;
+            }
+            tokio::select! {
+                // What a run says of itself comes before what its start came to.
+                biased;
+                Some((number, said)) = self.it.said.recv() => self.hear(number, said),
+                Some(done) = self.work.join_next() => {
+                    self.done(done.expect("work on a blocking thread does not panic"));
+                }
+                _ = &mut self.it.stop, if !stopping => {
+                    stopping = true;
+                    self.care.shut_down(now());
+                }
+                _ = ticks.tick() => self.look(),
+                _ = pictures.tick() => {
+                    if let Some(picture) = self.slate.next() {
+                        self.it.taps.outlet.slate_picture(picture);
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let counters = &self.it.taps.counters;
+        let seen = Seen {
+            source: counters.source_frames.load(Ordering::Relaxed),
+            encoded: counters.encoded_frames.load(Ordering::Relaxed),
+            slate: self.it.taps.outlet.shows_slate(),
+        };
+        self.care.tick(seen, now());
+        // Not every driver says that its camera was unplugged.
+        let device = self
+            .picture
+            .as_ref()
+            .and_then(|picture| picture.device.as_deref());
+        if self.care.is_silent()
+            && let Some(device) = device
+            && pipeline::is_missing(device)
+        {
+            let why = format!("no camera at {device} any more");
+            self.care.failed(Fault::NoCamera, why, now());
+        }
+    }
+
+    fn hear(&mut self, number: u64, said: Said) {
+        if number != self.number {
+            return;
+        }
+        match said {
+            Said::Failed { why, about } => {
+                let fault = self.fault(about);
+                self.care.failed(fault, why, now());
+            }
+            Said::Warned(why) => self.warn_once(why),
+            Said::Sps(id) => self.compare_offers(id),
+        }
+    }
+
+    /// Some elements warn of each frame.
+    fn warn_once(&mut self, why: String) {
+        if self.warned.len() < WARNINGS && !self.warned.contains(&why) {
+            warn!(event = "camera-warning", why, "camera warning");
+            self.warned.push(why);
+        }
+    }
+
+    /// Only where there is a device at all is an error about a device one about the camera.
+    fn fault(&self, about: About) -> Fault {
+        let device = self
+            .picture
+            .as_ref()
+            .and_then(|picture| picture.device.as_deref());
+        match (about, device) {
+            (_, Some(device)) if pipeline::is_missing(device) => Fault::NoCamera,
+            (About::NoDevice, Some(_)) => Fault::NoCamera,
+            (About::Busy, Some(_)) => Fault::Busy,
+            _ => Fault::Failed,
+        }
+    }
+
+    /// Offers say what the encoder says; where that is another profile, open branches lie.
+    fn compare_offers(&mut self, id: String) {
+        let mut changed = false;
+        self.it.profile_level_id.send_if_modified(|offered| {
+            changed = h264::profile(offered) != h264::profile(&id);
+            let differs = *offered != id;
+            offered.clone_from(&id);
+            differs
+        });
+        if changed {
+            let event = CameraEvent::Profile {
+                profile_level_id: id,
+            };
+            let _ = self.it.events.send(MediaEvent::Camera(event));
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.care.next_action() {
+            match action {
+                Action::Start => self.prepare(),
+                Action::Stop => self.stop(),
+                Action::ShowSlate(caption) => {
+                    self.slate = Slate::new(caption, &self.it.profile_level_id.borrow());
+                    self.it.taps.outlet.show_slate();
+                    if let Some(picture) = self.slate.next() {
+                        self.it.taps.outlet.slate_picture(picture);
+                    }
+                }
+                Action::WantKeyframe => self.it.keyframe_wanted.notify_one(),
+                Action::Report(report) => self.report(&report),
+                Action::GiveUp { why } => self.give_up(why),
+            }
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.number += 1;
+        self.preparing = true;
+        self.unwanted = false;
+        let (planning, number, taps) =
+            (self.it.planning.clone(), self.number, self.it.taps.clone());
+        self.work
+            .spawn_blocking(move || Done::Prepared(pipeline::prepare(&planning, number, &taps)));
+    }
+
+    fn stop(&mut self) {
+        if let Some(keyframes) = self.keyframes.take() {
+            keyframes.abort();
+        }
+        if let Some(run) = self.run.take() {
+            let state = self.care.status(None).state;
+            if let CameraState::Stopping { fault: Some(fault) } = state {
+                self.it.taps.counters.count_restart(fault);
+            }
+            self.hangs = true;
+            self.work.spawn_blocking(move || {
+                pipeline::shut(&run.pipeline.0);
+                Done::Stopped
+            });
+        } else if self.preparing {
+            self.hangs = true;
+            self.unwanted = true;
+        } else {
+            self.care.stopped(now());
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Prepared(outcome) => {
+                self.preparing = false;
+                self.prepared(outcome);
+            }
+            Done::Playing { number, started } => {
+                if number == self.number && !started {
+                    let why = "it does not start, and does not say why".to_owned();
+                    self.care.failed(Fault::Failed, why, now());
+                }
+            }
+            Done::Stopped => {
+                self.hangs = false;
+                self.care.stopped(now());
+            }
+        }
+    }
+
+    fn prepared(&mut self, outcome: Result<Run, Unprepared>) {
+        if std::mem::take(&mut self.unwanted) {
+            self.hangs = false;
+            drop(outcome);
+            return self.care.stopped(now());
+        }
+        match outcome {
+            Ok(run) => {
+                self.care.built();
+                self.tell_opened(Ok(()));
+                self.picture = Some(run.picture.clone());
+                self.it.sound.send_if_modified(|sound| {
+                    let differs = *sound != run.sound;
+                    sound.clone_from(&run.sound);
+                    differs
+                });
+                self.play(run);
+            }
+            Err(Unprepared::NoCamera(why)) => {
+                self.tell_opened(Ok(()));
+                self.care.failed(Fault::NoCamera, why, now());
+            }
+            Err(Unprepared::Broken(error)) => {
+                let why = error.to_string();
+                if self.it.opened.is_some() {
+                    self.tell_opened(Err(error));
+                    self.care.shut_down(now());
+                } else {
+                    self.care.failed(Fault::Failed, why, now());
+                }
+            }
+        }
+    }
+
+    fn play(&mut self, run: Run) {
+        use gst::prelude::*;
+        let requests = pipeline::request_keyframes(
+            self.it.keyframe_wanted.clone(),
+            run.pipeline.0.downgrade(),
+        );
+        self.keyframes = Some(tokio::spawn(requests).abort_handle());
+        let (number, starting) = (run.number, run.pipeline.0.clone());
+        self.run = Some(run);
+        self.work.spawn_blocking(move || Done::Playing {
+            number,
+            started: pipeline::play(&starting),
+        });
+    }
+
+    fn tell_opened(&mut self, outcome: Result<(), CameraError>) {
+        if let Some(opened) = self.it.opened.take() {
+            let _ = opened.send(outcome);
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        warn!(event = "camera-gave-up", why, "camera given up");
+        self.tell_opened(Err(CameraError::Hangs(why.clone())));
+        let event = CameraEvent::Failed {
+            why,
+            hangs: self.hangs,
+        };
+        let _ = self.it.events.send(MediaEvent::Camera(event));
+    }
+
+    fn report(&self, report: &Report) {
+        let device = self
+            .picture
+            .as_ref()
+            .and_then(|picture| picture.device.as_deref());
+        match report {
+            Report::Live { took } => {
+                let picture = self.picture.as_ref();
+                let profile = picture.map(|picture| picture.profile.as_str());
+                let encoder = picture.map(|picture| picture.encoder.as_str());
+                let took_ms = milliseconds(*took);
+                info!(
+                    event = "camera-live",
+                    profile, device, encoder, took_ms, "camera gives its picture"
+                );
+            }
+            Report::Lost { fault, why } => {
+                let reason = fault.name();
+                warn!(event = "camera-lost", reason, why, device, "camera lost");
+            }
+            Report::Back { after } => {
+                let after_ms = milliseconds(*after);
+                info!(event = "camera-back", after_ms, device, "camera is back");
+            }
+            Report::Waiting {
+                fault,
+                why,
+                retry_in,
+            } => {
+                let reason = fault.name();
+                let retry_in_ms = milliseconds(*retry_in);
+                warn!(
+                    event = "camera-waiting",
+                    reason, why, retry_in_ms, "waiting for the camera"
+                );
+            }
+            Report::Restarting {
+                fault,
+                why,
+                retry_in,
+                spent,
+            } => {
+                let reason = fault.name();
+                let retry_in_ms = milliseconds(*retry_in);
+                warn!(
+                    event = "camera-restart",
+                    reason,
+                    why,
+                    retry_in_ms,
+                    number = spent,
+                    budget = BUDGET,
+                    "camera restarts"
+                );
+            }
+        }
+    }
+
+    /// A deadline that moves on wakes nobody.
+    fn show_status(&self) {
+        let status = self.care.status(self.picture.clone());
+        self.it.status.send_if_modified(|shown| {
+            let good_until = status.good_until;
+            let changed = CameraStatus {
+                good_until,
+                ..shown.clone()
+            } != status;
+            *shown = status;
+            changed
+        });
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
