@@ -25,6 +25,7 @@ use crate::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
     },
+    network::{self, Network},
     signaling::{
         client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
@@ -69,6 +70,8 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let (line, line_commands) = mpsc::channel(LINE_QUEUE);
     let (line_reports, line_events) = mpsc::channel(LINE_QUEUE);
     let (line_state, _) = watch::channel(LineState::default());
+    let (network_shown, network) = watch::channel(Network::read());
+    tokio::spawn(network::follow(network_shown));
     let settings = line_settings(&config, embedded.as_ref())?;
     let line_task = tokio::spawn(client::run(
         settings,
@@ -76,6 +79,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             commands: line_commands,
             events: line_reports,
             state: line_state,
+            network: network.clone(),
         },
     ));
 
@@ -92,6 +96,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         line,
         line_events,
         status,
+        network,
     };
     let outcome = host::run(&config.viewers, links, stop.wait()).await;
     systemd::stopping();

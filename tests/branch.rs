@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use perch::media::{
-    BranchEvent, BranchId, MediaEvent,
+    BranchEvent, BranchId, Certificate, MediaEvent,
     camera::{Camera, CameraError, CameraSettings, status::CameraState},
     profile::LaunchText,
 };
@@ -45,7 +45,7 @@ async fn next(reports: &mut mpsc::UnboundedReceiver<MediaEvent>) -> (BranchId, B
 async fn an_offer_says_what_a_browser_needs() {
     let (camera, mut reports) = camera(launch(true)).await;
     let camera = camera.expect("the test picture runs");
-    let branch = camera.open_branch(BranchId(1));
+    let branch = camera.open_branch(BranchId(1), Certificate::First);
 
     let (id, event) = next(&mut reports).await;
     assert_eq!(id, BranchId(1));
@@ -122,7 +122,7 @@ async fn a_branch_closed_while_it_opens_leaves_no_descriptors() {
     let mut opened = 0;
     let mut open_and_close = async |after: Duration| {
         opened += 1;
-        let branch = camera.open_branch(BranchId(opened));
+        let branch = camera.open_branch(BranchId(opened), Certificate::First);
         // Not a wait for something: the moment itself is what is varied.
         tokio::time::sleep(after).await;
         branch.close();

@@ -20,6 +20,7 @@ use perch::{
         profile::LaunchText,
         sdp::CandidatePolicy,
     },
+    network::Network,
     signaling::{
         client::{LineCommand, LineEvent},
         message::{Candidate, Incoming, Outgoing, Refusal, StreamId, ViewerId},
@@ -77,6 +78,7 @@ impl Stage {
             line,
             line_events: heard,
             status,
+            network: watch::channel(Network::default()).1,
         };
         let host = tokio::spawn(async move {
             let viewers = Viewers {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::end::End;
+use super::end::{End, Rebuild};
 use crate::{
     media::{
-        BranchId,
+        BranchId, Certificate,
         sdp::{CandidateFault, CheckedAnswer, CheckedCandidate},
     },
     signaling::message::{Outgoing, StreamId, ViewerId},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Open a branch; its offer is awaited.
-    OpenBranch(BranchId),
+    OpenBranch(BranchId, Certificate),
     /// Once per branch at most.
     SetAnswer(BranchId, CheckedAnswer),
     /// Never before the branch's answer; `None` ends the viewer's candidates.
@@ -50,6 +50,19 @@ pub enum Report {
         max: usize,
         /// The first since a place was last free: whoever hammers on a full host floods no log.
         first: bool,
+    },
+    /// A viewer's branch is replaced; the viewer stays.
+    Rebuilt {
+        viewer: ViewerId,
+        /// The former one.
+        from: BranchId,
+        branch: BranchId,
+        why: Rebuild,
+    },
+    /// The device's addresses or routes have changed.
+    NetworkChanged {
+        /// Addresses that are gone.
+        lost: usize,
     },
     /// The first time that media flows.
     Live {

@@ -30,10 +30,48 @@ pub enum End {
     /// ICE or DTLS gave up before media ever flowed.
     IceFailed,
     /// A connection that was up was lost and did not come back. Where a viewer goes without a word,
-    /// ICE consent (RFC 7675) notices within a minute.
+    /// its RTCP falls silent.
     Vanished,
+    /// An address of this device went away, and with it the way to the viewer.
+    NetworkChanged,
+    /// The camera's picture has become another than the viewer was offered.
+    PictureChanged,
     /// An element of the viewer's branch failed.
     BranchError,
+}
+
+/// Why a viewer that stays needs another branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rebuild {
+    /// An address of this device went away that the viewer was reached from.
+    AddressLost,
+    /// The connection was lost; ICE cannot be restarted on a branch.
+    Vanished,
+    /// The camera's picture has become another than the viewer was offered.
+    PictureChanged,
+}
+
+impl Rebuild {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::AddressLost, Self::Vanished, Self::PictureChanged];
+
+    /// The stable name, for the journal's `REASON` field and for statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AddressLost => "address-lost",
+            Self::Vanished => "vanished",
+            Self::PictureChanged => "picture-changed",
+        }
+    }
+
+    /// How the viewer ends where another branch cannot be, or comes to nothing.
+    pub const fn end(self) -> End {
+        match self {
+            Self::AddressLost => End::NetworkChanged,
+            Self::Vanished => End::Vanished,
+            Self::PictureChanged => End::PictureChanged,
+        }
+    }
 }
 
 /// One row of the table.
@@ -51,7 +89,7 @@ pub struct Row {
 
 impl End {
     /// Every end, in the table's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Left,
         Self::HungUp,
         Self::Rejoined,
@@ -64,6 +102,8 @@ impl End {
         Self::NoConnection,
         Self::IceFailed,
         Self::Vanished,
+        Self::NetworkChanged,
+        Self::PictureChanged,
         Self::BranchError,
     ];
 
@@ -84,6 +124,8 @@ impl End {
             Self::NoConnection => row("no-connection", Level::INFO, false, "no way to the viewer was found in time; behind a strict NAT or firewall a TURN server under [ice] is needed"),
             Self::IceFailed    => row("ice-failed",    Level::INFO, false, "the connection to the viewer failed; behind a strict NAT or firewall a TURN server under [ice] is needed"),
             Self::Vanished     => row("vanished",      Level::INFO, false, "the viewer was lost and did not come back"),
+            Self::NetworkChanged => row("network-changed", Level::INFO, false, "an address of this device went away, and the viewer could not be reached from another"),
+            Self::PictureChanged => row("picture-changed", Level::INFO, false, "the camera's picture has changed its kind, and the viewer could not be given a new connection"),
             Self::BranchError  => row("branch-error",  Level::WARN, true,  "the viewer's branch failed"),
         }
     }
@@ -137,6 +179,7 @@ mod tests {
             End::NoConnection,
             End::IceFailed,
             End::Vanished,
+            End::NetworkChanged,
         ] {
             assert!(!end.row().against_camera, "{end}");
             assert_eq!(end.row().level, Level::INFO, "{end}");

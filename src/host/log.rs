@@ -36,13 +36,28 @@ pub fn report(report: &Report) {
         Report::Refused { viewer, max, .. } => {
             debug!(event = "viewer-refused", %viewer, max, "viewer refused: still full");
         }
+        Report::Rebuilt {
+            viewer,
+            from,
+            branch,
+            why,
+        } => {
+            let reason = why.name();
+            info!(event = "viewer-rebuilt", %viewer, from = from.0, branch = branch.0, reason, "viewer gets a new connection");
+        }
+        Report::NetworkChanged { lost } => {
+            info!(
+                event = "network-changed",
+                lost, "the device's addresses or routes have changed"
+            );
+        }
         Report::Live {
             viewer,
             branch,
             took,
         } => {
             let took_ms = milliseconds(took);
-            info!(event = "viewer-live", %viewer, branch = branch.0, took_ms, "viewer sees the picture");
+            info!(event = "viewer-live", %viewer, branch = branch.0, took_ms, "media flows to the viewer");
         }
         Report::Disconnected { viewer, branch } => {
             info!(event = "viewer-disconnected", %viewer, branch = branch.0, "viewer lost, perhaps for a moment");

@@ -22,11 +22,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::{action::Action, roster::Roster};
+use self::{action::Action, end::Rebuild, roster::Roster};
 use crate::{
     clock::now,
     config::Viewers,
     media::{BranchId, CameraEvent, MediaEvent, branch::Branch, camera::Camera},
+    network::{self, Network},
     signaling::{
         client::{LineCommand, LineEvent},
         message::{Outgoing, StreamId},
@@ -48,6 +49,8 @@ pub struct Links {
     pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
     pub line: mpsc::Sender<LineCommand>,
     pub line_events: mpsc::Receiver<LineEvent>,
+    /// The device's addresses and routes.
+    pub network: watch::Receiver<Network>,
     /// Where the host shows how it is; changes only are sent.
     pub status: watch::Sender<HostStatus>,
 }
@@ -87,11 +90,14 @@ pub async fn run(
     links: Links,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), HostError> {
+    let mut links = links;
+    let known_network = links.network.borrow_and_update().clone();
     let mut host = Host {
         roster: Roster::new(viewers.max, viewers.candidates),
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,
+        known_network,
         links,
     };
     let outcome = host.serve(shutdown).await;
@@ -107,6 +113,7 @@ enum Input {
     MessageSent,
     Line(LineEvent),
     Media(MediaEvent),
+    Network(Network),
 }
 
 #[derive(Debug)]
@@ -116,6 +123,8 @@ struct Host {
     /// Never waited for: a line that is slow to take messages holds up nobody's media.
     outbox: VecDeque<Outgoing>,
     outbox_overflowed: bool,
+    /// As the roster knows it.
+    known_network: Network,
     links: Links,
 }
 
@@ -129,6 +138,7 @@ impl Host {
                 Input::MessageSent => continue,
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
+                Input::Network(now) => self.network(now),
             }
             self.carry_out()?;
             self.show_status();
@@ -150,6 +160,7 @@ impl Host {
                 }
                 Ok(Input::MessageSent)
             }
+            network = network::next(&mut links.network) => Ok(Input::Network(network)),
             event = links.line_events.recv() => {
                 event.map(Input::Line).ok_or(HostError::TaskGone("line"))
             }
@@ -171,6 +182,13 @@ impl Host {
         }
     }
 
+    fn network(&mut self, later: Network) {
+        let change = std::mem::replace(&mut self.known_network, later.clone()).change(&later);
+        if !change.lost.is_empty() || change.opens_a_way() {
+            self.roster.network_changed(&change.lost, now());
+        }
+    }
+
     fn media_event(&mut self, event: MediaEvent) -> Result<(), HostError> {
         match event {
             MediaEvent::Branch { branch, event } => {
@@ -181,16 +199,27 @@ impl Host {
                 Err(HostError::CameraHangs(why))
             }
             MediaEvent::Camera(CameraEvent::Failed { why, .. }) => Err(HostError::Camera(why)),
-            // Who comes from now on is offered it; who watches goes on with what it was offered.
-            MediaEvent::Camera(CameraEvent::Profile { .. }) => Ok(()),
+            MediaEvent::Camera(CameraEvent::Profile { profile_level_id }) => {
+                self.offer_anew(&profile_level_id);
+                Ok(())
+            }
+        }
+    }
+
+    /// The picture is of another profile than some branches' offers said.
+    fn offer_anew(&mut self, profile_level_id: &str) {
+        let mut branches = self.branches.values();
+        if branches.any(|branch| !branch.offers(profile_level_id)) {
+            self.roster.rebuild_all(Rebuild::PictureChanged, now());
         }
     }
 
     fn carry_out(&mut self) -> Result<(), HostError> {
         while let Some(action) = self.roster.next_action() {
             match action {
-                Action::OpenBranch(id) => {
-                    self.branches.insert(id, self.links.camera.open_branch(id));
+                Action::OpenBranch(id, certificate) => {
+                    let branch = self.links.camera.open_branch(id, certificate);
+                    self.branches.insert(id, branch);
                 }
                 Action::SetAnswer(id, answer) => {
                     if let Some(branch) = self.branches.get(&id) {

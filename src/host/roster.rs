@@ -6,18 +6,19 @@
 //! - a viewer has one branch; a former branch of it may still be closing, but is no viewer's any more;
 //! - there are never more than `max` viewers, those of a former stream included;
 //! - there are never more than `max` + [`CLOSING_SPARE`] branches, those that close included;
-//! - every viewer that is not Live has a deadline, and every branch that closes has one.
+//! - every viewer has a deadline, and so has every branch that closes.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
+    net::IpAddr,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use super::{
     action::{Action, Ignored, Report},
-    end::End,
+    end::{End, Rebuild},
     viewer::{Ending, Rejoin, Viewer},
 };
 use crate::{
@@ -32,6 +33,9 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// reloaded on a full host; a flood of joins and leaves waits here instead of piling up pipelines.
 pub const CLOSING_SPARE: usize = 8;
 
+/// After a change of the network: who is lost within this time is given another branch at once, where that can be.
+pub const NETWORK_SETTLES: Duration = Duration::from_secs(60);
+
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -39,6 +43,8 @@ pub struct Counts {
     pub joined: u64,
     /// Joins that were refused because the host was full.
     pub refused: u64,
+    /// Branches that were replaced while their viewer stayed.
+    pub rebuilt: u64,
     /// Messages that nothing followed from; candidates for TCP, which every browser sends, are not counted.
     pub ignored: u64,
 }
@@ -50,6 +56,7 @@ pub struct Roster {
     /// How many branches there may be at once, those that close included.
     branches_max: usize,
     policy: CandidatePolicy,
+    network_changed: Option<Instant>,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -70,6 +77,7 @@ impl Roster {
             max,
             branches_max: max.saturating_add(CLOSING_SPARE),
             policy,
+            network_changed: None,
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -100,8 +108,9 @@ impl Roster {
 
     /// When [`Roster::tick`] is to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let viewers = self.viewers.values().filter_map(Viewer::deadline);
-        viewers.chain(self.closing.values().copied()).min()
+        let viewers = self.viewers.values().map(Viewer::deadline);
+        let closing = self.closing.values().copied();
+        viewers.chain(closing).min()
     }
 
     /// The stream that the lobby knows now.
@@ -167,6 +176,9 @@ impl Roster {
                 sdp,
             } => {
                 if let Some((viewer, out)) = self.known(&stream_id, &from) {
+                    if let Some(why) = viewer.doomed() {
+                        return self.rebuild_now(&from, why, None, now);
+                    }
                     let flow = viewer.answer(&sdp, now, out);
                     self.follow(&from, flow, now);
                 }
@@ -207,12 +219,101 @@ impl Roster {
         }
         let flow = viewer.branch_event(event, now, &mut self.actions);
         self.follow(&id, flow, now);
+        self.rebuild_after_change(&id, now);
+    }
+
+    /// Addresses of this device are gone, or others came, or routes moved. Who was reached from one that is gone
+    /// is given another branch at once, and so is who is lost already; the others are left alone, and so is who
+    /// cannot be given another branch now: it may be found again, and its deadline stands.
+    pub fn network_changed(&mut self, lost: &[IpAddr], now: Instant) {
+        self.network_changed = Some(now);
+        self.report(Report::NetworkChanged { lost: lost.len() });
+        let gone = |address: IpAddr| lost.contains(&address);
+        let concerned: Vec<_> = self
+            .viewers
+            .values()
+            .filter(|viewer| viewer.is_disconnected() || viewer.address().is_some_and(gone))
+            .filter(|viewer| self.can_rebuild(viewer, now))
+            .map(|viewer| viewer.id.clone())
+            .collect();
+        for id in concerned {
+            self.rebuild(&id, Rebuild::AddressLost, None, now);
+        }
+    }
+
+    /// Gives everybody another branch: what their offers said holds no more.
+    pub fn rebuild_all(&mut self, why: Rebuild, now: Instant) {
+        let holding = self.viewers.values().filter(|viewer| !viewer.is_waiting());
+        let holding: Vec<_> = holding.map(|viewer| viewer.id.clone()).collect();
+        for id in holding {
+            self.rebuild(&id, why, None, now);
+        }
+    }
+
+    /// Whether a viewer can be told of another branch, and may have one.
+    fn can_rebuild(&self, viewer: &Viewer, now: Instant) -> bool {
+        let can_be_told = self.stream.as_ref() == Some(&viewer.stream) && !self.going_down;
+        can_be_told && viewer.may_be_rebuilt(now)
+    }
+
+    /// Gives a viewer another branch, as soon as its page can take a second offer.
+    fn rebuild(&mut self, id: &ViewerId, why: Rebuild, detail: Option<String>, now: Instant) {
+        let waits_for_answer = |viewer: &mut Viewer| viewer.dooms_offer(why);
+        if !self.viewers.get_mut(id).is_some_and(waits_for_answer) {
+            self.rebuild_now(id, why, detail, now);
+        }
+    }
+
+    /// Closes a viewer's branch and opens another for it, whose offer its page takes as a second one. Where that
+    /// cannot be, the viewer ends: its stream is not the lobby's any more, or it had several in a short time.
+    fn rebuild_now(&mut self, id: &ViewerId, why: Rebuild, detail: Option<String>, now: Instant) {
+        let Some(viewer) = self.viewers.get(id) else {
+            return;
+        };
+        if !self.can_rebuild(viewer, now) {
+            let end = why.end();
+            self.end(id, Ending { end, detail }, now);
+            return self.fill_room(now);
+        }
+        let Some(viewer) = self.viewers.get_mut(id) else {
+            return;
+        };
+        let (from, branch) = (viewer.branch, BranchId(self.next_branch));
+        self.next_branch += 1;
+        self.counts.rebuilt += 1;
+        viewer.rebuild(branch, why, now);
+        self.actions.push_back(Action::CloseBranch(from));
+        self.closing.insert(from, now + CLOSE_WITHIN);
+        self.report(Report::Rebuilt {
+            viewer: id.clone(),
+            from,
+            branch,
+            why,
+        });
+        self.fill_room(now);
+    }
+
+    /// A viewer that watched is lost: it gets another branch, and ends if that comes to nothing.
+    fn lose(&mut self, id: &ViewerId, ending: Ending, now: Instant) {
+        let watched = |viewer: &Viewer| viewer.is_live() || viewer.is_disconnected();
+        if ending.end == End::Vanished && self.viewers.get(id).is_some_and(watched) {
+            self.rebuild(id, Rebuild::Vanished, ending.detail, now);
+        } else {
+            self.end(id, ending, now);
+        }
     }
 
     /// Time passes: who is out of patience ends.
     pub fn tick(&mut self, now: Instant) {
-        let expired = |viewer: &Viewer| viewer.deadline().is_some_and(|deadline| deadline <= now);
-        self.end_where(expired, Viewer::end_of_patience, now);
+        let expired: Vec<_> = self
+            .viewers
+            .values()
+            .filter(|viewer| viewer.deadline() <= now)
+            .map(|viewer| viewer.id.clone())
+            .collect();
+        for id in expired {
+            self.out_of_patience(&id, now);
+        }
         for (branch, deadline) in &mut self.closing {
             if *deadline <= now {
                 // Said again after as long, should anybody still be listening.
@@ -221,6 +322,30 @@ impl Roster {
             }
         }
         self.fill_room(now);
+    }
+
+    fn out_of_patience(&mut self, id: &ViewerId, now: Instant) {
+        let Some(viewer) = self.viewers.get_mut(id) else {
+            return;
+        };
+        if viewer.falls_silent(now, &mut self.actions) {
+            return self.rebuild_after_change(id, now);
+        }
+        let end = viewer.end_of_patience();
+        self.lose(id, end.into(), now);
+    }
+
+    /// Lost right after the network has changed: it will hardly be found again on the way that it had. Where it
+    /// cannot be given another, that way is still the best there is.
+    fn rebuild_after_change(&mut self, id: &ViewerId, now: Instant) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < NETWORK_SETTLES;
+        let lost = self
+            .viewers
+            .get(id)
+            .is_some_and(|viewer| viewer.is_disconnected() && self.can_rebuild(viewer, now));
+        if lost && self.network_changed.is_some_and(lately) {
+            self.rebuild(id, Rebuild::AddressLost, None, now);
+        }
     }
 
     /// Ends everybody and lets nobody in any more; [`Roster::is_empty`] tells when all are gone.
@@ -236,15 +361,16 @@ impl Roster {
         if self.stream.as_ref() != Some(&stream) {
             return self.ignore(id, Ignored::OtherStream);
         }
+        let mut former = None;
         if let Some(viewer) = self.viewers.get_mut(&id) {
             if viewer.stream == stream && viewer.join_again(&mut self.actions) == Rejoin::Patience {
                 return;
             }
-            self.end(&id, End::Rejoined.into(), now);
+            former = self.end(&id, End::Rejoined.into(), now);
         } else if self.viewers.len() >= self.max {
             return self.refuse(stream, id);
         }
-        self.admit(stream, id, now);
+        self.admit(stream, id, former.as_ref(), now);
         self.fill_room(now);
     }
 
@@ -265,7 +391,7 @@ impl Roster {
     }
 
     /// The one place where a viewer is added.
-    fn admit(&mut self, stream: StreamId, id: ViewerId, now: Instant) {
+    fn admit(&mut self, stream: StreamId, id: ViewerId, former: Option<&Viewer>, now: Instant) {
         let branch = BranchId(self.next_branch);
         self.next_branch += 1;
         self.counts.joined += 1;
@@ -274,31 +400,30 @@ impl Roster {
             stream: stream.clone(),
             branch,
         });
-        self.viewers.insert(
-            id.clone(),
-            Viewer::new(id, stream, branch, self.policy, now),
-        );
+        let mut viewer = Viewer::new(id.clone(), stream, branch, self.policy, now);
+        if let Some(former) = former {
+            viewer.succeed(former);
+        }
+        self.viewers.insert(id, viewer);
     }
 
     /// The one place where a viewer is removed.
-    fn end(&mut self, id: &ViewerId, ending: Ending, now: Instant) {
-        let Some(viewer) = self.viewers.remove(id) else {
-            return;
-        };
+    fn end(&mut self, id: &ViewerId, ending: Ending, now: Instant) -> Option<Viewer> {
+        let viewer = self.viewers.remove(id)?;
         self.said_full = false;
         if !viewer.is_waiting() {
             self.actions.push_back(Action::CloseBranch(viewer.branch));
             self.closing.insert(viewer.branch, now + CLOSE_WITHIN);
         }
-        let after = viewer.age(now);
         self.report(Report::Ended {
-            viewer: viewer.id,
-            stream: viewer.stream,
+            viewer: viewer.id.clone(),
+            stream: viewer.stream.clone(),
             branch: viewer.branch,
             end: ending.end,
             detail: ending.detail,
-            after,
+            after: viewer.age(now),
         });
+        Some(viewer)
     }
 
     fn end_where(
@@ -354,7 +479,7 @@ impl Roster {
 
     fn follow(&mut self, id: &ViewerId, flow: ControlFlow<Ending>, now: Instant) {
         if let ControlFlow::Break(ending) = flow {
-            self.end(id, ending, now);
+            self.lose(id, ending, now);
             self.fill_room(now);
         }
     }
@@ -378,5 +503,7 @@ fn stream_of(message: &Outgoing) -> &StreamId {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod rebuilds;
 #[cfg(test)]
 mod tests;

@@ -2,23 +2,30 @@
 //!
 //! ```text
 //! Waiting → Opening → Offered → Connecting → Live ⇄ Disconnected
+//!    ↑______________________________________________|  rebuilt
 //! ```
-//! Every state but Live has a deadline, so nobody holds a place without being served.
+//! Every state has a deadline, so nobody holds a place without being served; in Live the viewer's
+//! RTCP keeps moving it.
+
+mod lasting;
+
+pub use lasting::{HEARD_WITHIN, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR};
 
 use std::{
     collections::VecDeque,
     mem,
+    net::IpAddr,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use super::{
     action::{Action, Ignored, Report},
-    end::End,
+    end::{End, Rebuild},
 };
 use crate::{
     media::{
-        BranchEvent, BranchId,
+        BranchEvent, BranchId, Certificate,
         sdp::{CandidatePolicy, CheckedCandidate, OfferFacts, check_answer, check_candidate},
     },
     signaling::message::{Candidate, Outgoing, StreamId, ViewerId},
@@ -32,8 +39,8 @@ pub const OFFER_WITHIN: Duration = Duration::from_secs(5);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// From the answer to media: ICE over TURN with lost packets needs about ten seconds, DTLS a few round trips more.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(20);
-/// For ICE to find the viewer again: browsers give up after about as long.
-pub const RECOVER_WITHIN: Duration = Duration::from_secs(15);
+/// For a lost viewer to be found again before it is given another branch.
+pub const RECOVER_WITHIN: Duration = Duration::from_secs(12);
 
 /// How many candidates a viewer may send in all. A laptop with Wi-Fi, Ethernet, VPN, IPv6 and a TURN server sends about 20.
 pub const CANDIDATES_MAX: usize = 64;
@@ -80,10 +87,35 @@ pub enum State {
     },
     /// The answer is set; ICE and DTLS are at work.
     Connecting { deadline: Instant, terms: Terms },
-    /// Media flows. The only state without a deadline.
-    Live { terms: Terms },
+    /// Media flows, and the viewer's RTCP keeps moving the deadline.
+    Live { deadline: Instant, terms: Terms },
     /// ICE lost the viewer, perhaps for a moment.
     Disconnected { deadline: Instant, terms: Terms },
+}
+
+impl State {
+    /// The states' stable names, in the order of a stay.
+    pub const NAMES: [&str; 6] = [
+        "waiting",
+        "opening",
+        "offered",
+        "connecting",
+        "live",
+        "disconnected",
+    ];
+
+    /// This state's stable name, for statistics.
+    pub const fn name(&self) -> &'static str {
+        let index = match self {
+            Self::Waiting { .. } => 0,
+            Self::Opening { .. } => 1,
+            Self::Offered { .. } => 2,
+            Self::Connecting { .. } => 3,
+            Self::Live { .. } => 4,
+            Self::Disconnected { .. } => 5,
+        };
+        Self::NAMES[index]
+    }
 }
 
 /// What was said so far to a viewer that has not answered.
@@ -126,6 +158,20 @@ pub struct Viewer {
     candidates_taken: usize,
     reported_excess: bool,
     policy: CandidatePolicy,
+    certificate: Certificate,
+    /// Has watched at some time.
+    was_live: bool,
+    /// Its branch was replaced for this reason, and media does not flow yet.
+    rebuilding: Option<Rebuild>,
+    /// Its branch is to be replaced as soon as the answer to the present offer is in: a page that has
+    /// two offers to answer at once cannot say which one it answers.
+    doomed: Option<Rebuild>,
+    /// When its branches were replaced, lately.
+    rebuilds: VecDeque<Instant>,
+    /// Our candidates' foundations and the addresses behind them.
+    locals: Vec<(String, IpAddr)>,
+    /// Our address on the way that ICE has settled on, where it can be told.
+    address: Option<IpAddr>,
 }
 
 impl Viewer {
@@ -148,6 +194,13 @@ impl Viewer {
             candidates_taken: 0,
             reported_excess: false,
             policy,
+            certificate: Certificate::default(),
+            was_live: false,
+            rebuilding: None,
+            doomed: None,
+            rebuilds: VecDeque::new(),
+            locals: Vec::new(),
+            address: None,
         }
     }
 
@@ -155,20 +208,25 @@ impl Viewer {
         &self.state
     }
 
-    /// When this state's patience ends; `None` in Live only.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When this state's patience ends.
+    pub fn deadline(&self) -> Instant {
         match self.state {
             State::Waiting { deadline }
             | State::Opening { deadline, .. }
             | State::Offered { deadline, .. }
             | State::Connecting { deadline, .. }
-            | State::Disconnected { deadline, .. } => Some(deadline),
-            State::Live { .. } => None,
+            | State::Live { deadline, .. }
+            | State::Disconnected { deadline, .. } => deadline,
         }
     }
 
-    /// How this viewer ends when its deadline passes.
+    /// How this viewer ends when its deadline passes. Live is not one to end in: see [`Viewer::falls_silent`].
     pub fn end_of_patience(&self) -> End {
+        if let Some(why) = self.rebuilding
+            && !self.is_waiting()
+        {
+            return why.end();
+        }
         match self.state {
             State::Waiting { .. } => End::NoRoom,
             State::Opening { .. } => End::NoOffer,
@@ -201,7 +259,7 @@ impl Viewer {
             deadline: now + OFFER_WITHIN,
             held: Vec::new(),
         };
-        out.push_back(Action::OpenBranch(self.branch));
+        out.push_back(Action::OpenBranch(self.branch, self.certificate));
     }
 
     /// The viewer joined again, under the same stream.
@@ -303,7 +361,7 @@ impl Viewer {
                 Ok(None)
             }
             State::Connecting { terms, .. }
-            | State::Live { terms }
+            | State::Live { terms, .. }
             | State::Disconnected { terms, .. } => {
                 let checked = candidate
                     .map(|candidate| check_candidate(candidate, &terms.facts, policy))
@@ -327,6 +385,8 @@ impl Viewer {
             BranchEvent::Offer { sdp } => return self.offer(sdp, now, out),
             BranchEvent::Candidate(candidate) => self.local_candidate(candidate, out),
             BranchEvent::Connected => self.connected(now, out),
+            BranchEvent::Heard => self.heard(now, out),
+            BranchEvent::Settled { foundation } => self.settle(&foundation),
             BranchEvent::Disconnected => self.disconnected(now, out),
             BranchEvent::AnswerRejected { why } => return ended(End::BadAnswer, why),
             BranchEvent::Failed => return ControlFlow::Break(self.failure().into()),
@@ -388,6 +448,7 @@ impl Viewer {
     /// which throws on null, and none of them needs to know.
     fn local_candidate(&mut self, candidate: Option<Candidate>, out: &mut VecDeque<Action>) {
         let Some(candidate) = candidate else { return };
+        self.remember(&candidate);
         let candidate = match &mut self.state {
             State::Waiting { .. } => return,
             State::Opening { held, .. } => {
@@ -400,7 +461,7 @@ impl Viewer {
                 candidate
             }
             State::Connecting { terms, .. }
-            | State::Live { terms }
+            | State::Live { terms, .. }
             | State::Disconnected { terms, .. } => named(candidate, &terms.facts),
         };
         out.push_back(tell_candidate(&self.stream, &self.id, candidate));
@@ -411,10 +472,14 @@ impl Viewer {
         let terms = match &mut self.state {
             State::Connecting { terms, .. } => {
                 let took = now.saturating_duration_since(self.joined);
-                out.push_back(Action::Report(Report::Live {
-                    viewer,
-                    branch,
-                    took,
+                out.push_back(Action::Report(if self.was_live {
+                    Report::Recovered { viewer, branch }
+                } else {
+                    Report::Live {
+                        viewer,
+                        branch,
+                        took,
+                    }
                 }));
                 mem::take(terms)
             }
@@ -428,12 +493,17 @@ impl Viewer {
             | State::Offered { .. }
             | State::Live { .. } => return,
         };
-        self.state = State::Live { terms };
+        self.was_live = true;
+        self.rebuilding = None;
+        self.state = State::Live {
+            deadline: now + HEARD_WITHIN,
+            terms,
+        };
     }
 
     /// While still connecting, ICE may come and go: that state's deadline stands.
     fn disconnected(&mut self, now: Instant, out: &mut VecDeque<Action>) {
-        let State::Live { terms } = &mut self.state else {
+        let State::Live { terms, .. } = &mut self.state else {
             return;
         };
         let terms = mem::take(terms);

@@ -33,9 +33,11 @@ pub use self::threads::THREADS;
 use self::{
     threads::on_branch_thread,
     track::{Gate, Track},
-    transport::configure_ice,
+    transport::{configure_ice, listen_for_rtcp, show_certificate},
 };
-use super::{BranchEvent, BranchId, MediaEvent, bus, camera::Feed, certificate, h264, offer};
+use super::{
+    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264, offer,
+};
 use crate::signaling::message::Candidate;
 
 /// How long `webrtcbin` may take to apply a description while its branch is being closed.
@@ -63,6 +65,7 @@ enum Command {
 impl Branch {
     pub(super) fn open(
         id: BranchId,
+        certificate: Certificate,
         feed: Feed,
         events: mpsc::UnboundedSender<MediaEvent>,
     ) -> Self {
@@ -73,7 +76,7 @@ impl Branch {
             commands: commands.downgrade(),
         };
         let profile_level_id = feed.profile_level_id.clone();
-        tokio::spawn(live(id, feed, requests, reporter));
+        tokio::spawn(live(id, certificate, feed, requests, reporter));
         Self {
             commands,
             profile_level_id,
@@ -128,13 +131,14 @@ impl Reporter {
 /// A branch from its opening to its end.
 async fn live(
     id: BranchId,
+    certificate: Certificate,
     feed: Feed,
     mut requests: mpsc::UnboundedReceiver<Command>,
     reporter: Reporter,
 ) {
     let opening = reporter.clone();
     let opened = on_branch_thread(move || {
-        Pipeline::open(id, &feed, opening).map_err(|why| BranchEvent::Error { why })
+        Pipeline::open(id, certificate, &feed, opening).map_err(|why| BranchEvent::Error { why })
     });
     match opened.await {
         Err(event) => {
@@ -165,12 +169,19 @@ struct Pipeline {
     gate: Gate,
     keyframe_wanted: Arc<Notify>,
     answer: Option<String>,
+    /// RTCP of the viewer is being reported.
+    listens: bool,
     /// No new work for `webrtcbin`'s own thread.
     closing: Arc<AtomicBool>,
 }
 
 impl Pipeline {
-    fn open(id: BranchId, feed: &Feed, reporter: Reporter) -> Result<Self, String> {
+    fn open(
+        id: BranchId,
+        certificate: Certificate,
+        feed: &Feed,
+        reporter: Reporter,
+    ) -> Result<Self, String> {
         let pipeline = gst::Pipeline::with_name(&format!("branch-{}", id.0));
         pipeline.use_clock(Some(&feed.clock));
         pipeline.set_start_time(gst::ClockTime::NONE);
@@ -179,7 +190,14 @@ impl Pipeline {
 
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        configure_ice(&webrtcbin, feed)?;
+        configure_ice(&webrtcbin, feed, &reporter)?;
+        let identity = match certificate {
+            Certificate::First => None,
+            Certificate::Second => Some(certificate::second().map_err(|error| error.to_string())?),
+        };
+        if let Some(identity) = identity {
+            show_certificate(&webrtcbin, identity.pem.clone())?;
+        }
         add(&pipeline, &webrtcbin)?;
 
         let video = Track::video(&feed.profile_level_id)?;
@@ -203,9 +221,10 @@ impl Pipeline {
             gate,
             keyframe_wanted: feed.keyframe_wanted.clone(),
             answer: None,
+            listens: false,
             closing: Arc::default(),
         };
-        opened.connect(reporter);
+        opened.connect(reporter, identity.map(|own| own.fingerprint.clone()));
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
             opened.close();
             return Err(format!("the branch does not start: {error}"));
@@ -214,7 +233,7 @@ impl Pipeline {
     }
 
     /// Translates `webrtcbin`'s signals to events.
-    fn connect(&self, reporter: Reporter) {
+    fn connect(&self, reporter: Reporter, fingerprint: Option<String>) {
         let offered = AtomicBool::new(false);
         let reports = reporter.clone();
         let closing = self.closing.clone();
@@ -225,7 +244,12 @@ impl Pipeline {
                     && !offered.swap(true, Ordering::SeqCst)
                     && let Ok(webrtcbin) = values[0].get::<gst::Element>()
                 {
-                    create_offer(&webrtcbin, reports.clone(), closing.clone());
+                    create_offer(
+                        &webrtcbin,
+                        reports.clone(),
+                        closing.clone(),
+                        fingerprint.clone(),
+                    );
                 }
                 None
             });
@@ -270,6 +294,11 @@ impl Pipeline {
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
             Command::Follow(state) => {
                 if let Some(event) = self.follow(state) {
+                    if event == BranchEvent::Connected
+                        && !std::mem::replace(&mut self.listens, true)
+                    {
+                        listen_for_rtcp(&self.webrtcbin, reporter.clone());
+                    }
                     reporter.send(event);
                 }
             }
@@ -369,7 +398,12 @@ fn finish_work(webrtcbin: &gst::Element) {
 /// The offer is reported before it becomes the local description, because gathering starts with
 /// that: no candidate can overtake it. But it is put in line for that before it is reported: a quick
 /// viewer's answer would otherwise stand before it and fail with "not in the correct state".
-fn create_offer(webrtcbin: &gst::Element, reporter: Reporter, closing: Arc<AtomicBool>) {
+fn create_offer(
+    webrtcbin: &gst::Element,
+    reporter: Reporter,
+    closing: Arc<AtomicBool>,
+    fingerprint: Option<String>,
+) {
     let weak = webrtcbin.downgrade();
     let promise = gst::Promise::with_change_func(move |reply| {
         let Some(webrtcbin) = weak.upgrade() else {
@@ -390,7 +424,7 @@ fn create_offer(webrtcbin: &gst::Element, reporter: Reporter, closing: Arc<Atomi
         };
         match offer.sdp().as_text() {
             Ok(text) => {
-                let sdp = offer::for_viewers(&text);
+                let sdp = offer::for_viewers(&text, fingerprint.as_deref());
                 // Only asked for here: it is carried out by this very thread, after the report.
                 webrtcbin
                     .emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);

@@ -32,9 +32,9 @@ use self::{
     status::{CameraCounters, CameraState, CameraStatus},
 };
 use super::{
-    BranchId, MediaEvent,
+    BranchId, Certificate, MediaEvent,
     branch::Branch,
-    devices, h264,
+    certificate, devices, h264,
     ice::IceServers,
     profile::{LaunchText, Plan, ProfileError},
 };
@@ -172,6 +172,7 @@ impl Camera {
         let (base, wanted, with_sound) = (time.clone(), keyframe_wanted.clone(), settings.sound);
         let (video, sound) = on_blocking_thread(move || -> Result<_, String> {
             make_certificate();
+            certificate::make_second_in_advance();
             let video = Arc::new(Outlet::for_video(&base, wanted)?);
             let sound = with_sound.then(|| Outlet::for_sound(&base)).transpose()?;
             Ok((video, sound.map(Arc::new)))
@@ -230,7 +231,7 @@ impl Camera {
     }
 
     /// Opens a branch on this camera; its offer follows as an event.
-    pub fn open_branch(&self, branch: BranchId) -> Branch {
+    pub fn open_branch(&self, branch: BranchId, certificate: Certificate) -> Branch {
         let shared = &self.shared;
         let feed = Feed {
             video: shared.video.producer.clone(),
@@ -241,7 +242,7 @@ impl Camera {
             ice: shared.ice.clone(),
             keyframe_wanted: shared.keyframe_wanted.clone(),
         };
-        Branch::open(branch, feed, shared.events.clone())
+        Branch::open(branch, certificate, feed, shared.events.clone())
     }
 
     /// How the camera is, from now on.

@@ -1,11 +1,16 @@
-//! Whether the viewer that shook hands is the one that answered.
+//! DTLS certificates: the process's second one, and whether the viewer that shook hands is the one that answered.
 //!
 //! SDP's `a=fingerprint` binds the DTLS certificate to the signaling (RFC 8122 §6.2, RFC 8827 §6.5):
 //! without the comparison anybody on the path could take a viewer's place. `webrtcbin` (seen with 1.22)
 //! does not make it. Pure.
 
+use std::sync::{Mutex, OnceLock, PoisonError};
+
 use aws_lc_rs::digest;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+use crate::secret::Secret;
 
 /// Whether `certificate` (PEM, as the DTLS element shows it) has one of the answer's fingerprints.
 pub fn is_vouched_for(certificate: &str, answer: &str) -> bool {
@@ -29,13 +34,91 @@ fn fingerprint(hash: &str, certificate: &[u8]) -> Option<String> {
         "sha-512" => &digest::SHA512,
         _ => return None,
     };
-    let digest = digest::digest(algorithm, certificate);
-    let bytes: Vec<String> = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Some(bytes.join(":"))
+    Some(hex(digest::digest(algorithm, certificate).as_ref()))
+}
+
+/// No certificate could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("no DTLS certificate can be made: {0}")]
+pub struct GenerateError(#[from] rcgen::Error);
+
+/// A DTLS certificate of our own.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The certificate and its key.
+    pub pem: Secret,
+    /// As it stands behind `a=fingerprint:` (RFC 8122 §5).
+    pub fingerprint: String,
+}
+
+static SECOND: Made<Identity> = Made::not_yet();
+
+/// The process's second certificate. Blocks while it is made.
+pub fn second() -> Result<&'static Identity, GenerateError> {
+    SECOND.get_or(generate)
+}
+
+/// Makes the second certificate on a thread of its own, which nobody waits for: the branch that needs it first
+/// has only a few seconds until its offer.
+pub fn make_second_in_advance() {
+    let making = std::thread::Builder::new().name("certificate".to_owned());
+    let made = making.spawn(|| {
+        // Whoever needs it tries again, and tells.
+        if let Err(why) = second() {
+            tracing::debug!(%why, "no second certificate in advance");
+        }
+    });
+    if let Err(why) = made {
+        tracing::debug!(%why, "no thread for the second certificate");
+    }
+}
+
+/// What is made once, by whoever comes first; others wait meanwhile. A failure is not kept.
+#[derive(Debug)]
+struct Made<T> {
+    made: OnceLock<T>,
+    making: Mutex<()>,
+}
+
+impl<T> Made<T> {
+    const fn not_yet() -> Self {
+        Self {
+            made: OnceLock::new(),
+            making: Mutex::new(()),
+        }
+    }
+
+    fn get_or<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        if let Some(made) = self.made.get() {
+            return Ok(made);
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.made.get() {
+            Some(made) => Ok(made),
+            None => make().map(|made| self.made.get_or_init(|| made)),
+        }
+    }
+}
+
+/// A self-signed certificate with an RSA key of 2048 bits, as GStreamer makes its own. (With keys on P-256
+/// one in ten handshakes of str0m viewers failed.) Nobody looks at its name and dates: it is known by its
+/// fingerprint. Takes some hundred milliseconds, on a small board seconds.
+pub fn generate() -> Result<Identity, GenerateError> {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "perch");
+    let certificate = params.self_signed(&key)?;
+    let digest = hex(digest::digest(&digest::SHA256, certificate.der()).as_ref());
+    Ok(Identity {
+        pem: Secret::new(certificate.pem() + &key.serialize_pem()),
+        fingerprint: format!("sha-256 {}", digest.to_ascii_uppercase()),
+    })
+}
+
+fn hex(digest: &[u8]) -> String {
+    let bytes: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
 }
 
 #[cfg(test)]
@@ -66,6 +149,36 @@ MAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhALkyavYqMM2ck8sKwq/TW4r0LNgLPjZO
             format!("v=0\r\na=fingerprint:sha-512 00\r\na=fingerprint:sha-256 {SHA256}\r\n"),
         ] {
             assert!(is_vouched_for(CERTIFICATE, &answer), "{answer}");
+        }
+    }
+
+    #[test]
+    fn each_generated_certificate_is_another_one_and_comes_with_its_key() {
+        let (one, two) = (generate().unwrap(), generate().unwrap());
+        assert_ne!(one.fingerprint, two.fingerprint);
+        for identity in [one, two] {
+            let pem = identity.pem.expose();
+            let answer = format!("a=fingerprint:{}", identity.fingerprint);
+            assert!(is_vouched_for(pem, &answer));
+            rustls::pki_types::PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_failed_is_made_at_the_next_try_and_then_once() {
+        let made = Made::not_yet();
+        assert_eq!(made.get_or(|| Err("no entropy")), Err("no entropy"));
+        assert_eq!(made.get_or(|| Ok::<_, &str>(1)), Ok(&1));
+        assert_eq!(made.get_or(|| Err("not asked")), Ok(&1));
+    }
+
+    #[test]
+    fn the_second_one_comes_without_being_asked_for() {
+        make_second_in_advance();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while SECOND.made.get().is_none() {
+            assert!(std::time::Instant::now() < deadline, "nobody makes it");
+            std::thread::yield_now();
         }
     }
 

@@ -29,6 +29,30 @@ pub fn init() -> Result<(), InitError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchId(pub u64);
 
+/// Which of the process's two DTLS certificates a branch shows.
+///
+/// A page that gets a second offer on the peer connection that it has, because its branch was replaced,
+/// keeps its DTLS association as long as the fingerprint stays the same (RFC 8842 §5), and the new
+/// branch waits for a handshake that never comes. Seen with Chromium; another fingerprint mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Certificate {
+    /// GStreamer's own, made at the start.
+    #[default]
+    First,
+    /// Made in the background after the start, or when it is needed before.
+    Second,
+}
+
+impl Certificate {
+    /// The one that whoever has seen this one has not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// What the media side tells the host.
 #[derive(Debug)]
 pub enum MediaEvent {
@@ -50,6 +74,10 @@ pub enum BranchEvent {
     AnswerRejected { why: String },
     /// DTLS is up: media flows.
     Connected,
+    /// RTCP came from the viewer; told once a second at most.
+    Heard,
+    /// ICE has settled on a way: the foundation of our own candidate on it (RFC 8445 §5.1.1.3).
+    Settled { foundation: String },
     /// ICE lost the viewer, perhaps for a moment.
     Disconnected,
     /// ICE or DTLS gave up.

@@ -3,15 +3,20 @@
 /// The one MediaStream that carries all tracks: a viewer's page uses `event.streams[0]`.
 const STREAM: &str = "perch";
 
-/// Puts every m-line into one MediaStream.
+/// Puts every m-line into one MediaStream, and names the certificate that the branch was given.
 ///
 /// 1.22 names stream and track only behind `a=ssrc`, each m-line with a stream of its own; browsers
-/// read them from `a=msid` (RFC 8830), which wins where both stand.
-pub fn for_viewers(offer: &str) -> String {
+/// read them from `a=msid` (RFC 8830), which wins where both stand. And it takes the fingerprint over
+/// all of the PEM text that it was given, the key in it included; `fingerprint` is the right one.
+pub fn for_viewers(offer: &str, fingerprint: Option<&str>) -> String {
     let mut text = String::with_capacity(offer.len() + 64);
     let mut track = "";
     for line in offer.lines() {
         if is_stream_name(line) {
+            continue;
+        }
+        if let (true, Some(fingerprint)) = (line.starts_with("a=fingerprint:"), fingerprint) {
+            text.push_str(&format!("a=fingerprint:{fingerprint}\r\n"));
             continue;
         }
         text.push_str(line);
@@ -39,10 +44,10 @@ mod tests {
 
     #[test]
     fn all_tracks_come_in_one_stream_named_once() {
-        let offer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=ssrc:7 msid:user7@host webrtctransceiver0\r\na=ssrc:7 cname:user7@host\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\n";
+        let offer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=ssrc:7 msid:user7@host webrtctransceiver0\r\na=ssrc:7 cname:user7@host\r\na=fingerprint:sha-256 00\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\n";
         assert_eq!(
-            for_viewers(offer),
-            "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=msid:perch video\r\na=ssrc:7 cname:user7@host\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\na=msid:perch audio\r\n"
+            for_viewers(offer, Some("sha-256 11")),
+            "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=msid:perch video\r\na=ssrc:7 cname:user7@host\r\na=fingerprint:sha-256 11\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:audio1\r\na=msid:perch audio\r\n"
         );
     }
 }

@@ -29,13 +29,14 @@ use self::{
 use super::{
     backoff::Backoff,
     credentials::Credentials,
-    dial::{self, DIAL_TIMEOUT, Socket},
+    dial::{self, DIAL_TIMEOUT, Dialed},
     message::{Incoming, Outgoing, StreamId},
     resolve::Resolver,
     session::Session,
 };
 use crate::{
     clock::{self, Jumps, now},
+    network::{self, Change, Network},
     secret::Secret,
 };
 
@@ -43,6 +44,8 @@ use crate::{
 const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often the clock and the token's file are looked at during a wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A network that flaps shortens no wait below this.
+const LEAST_WAIT: Duration = Duration::from_secs(2);
 
 /// What tells one content of the token's file from another, where it can be looked at.
 type Stamp = Option<(SystemTime, u64)>;
@@ -96,6 +99,8 @@ pub struct Links {
     pub events: mpsc::Sender<LineEvent>,
     /// Where the line shows how it is to whoever looks.
     pub state: watch::Sender<LineState>,
+    /// The device's addresses and routes.
+    pub network: watch::Receiver<Network>,
 }
 
 /// Runs until `LineCommand::Close` is carried out, or the other ends of `commands` or `events` are dropped.
@@ -118,6 +123,10 @@ struct Line {
     backoff: Backoff,
     record: Record,
     state: watch::Sender<LineState>,
+    network: watch::Receiver<Network>,
+    known_network: Network,
+    /// The network has changed for the better, perhaps, since the last dial began.
+    way_opened: bool,
     reader: Reader,
     resolver: Resolver,
     /// A dial was put off because of the clock, and not made up for yet.
@@ -127,13 +136,17 @@ struct Line {
 }
 
 impl Line {
-    fn new(links: Links) -> Self {
+    fn new(mut links: Links) -> Self {
+        let known_network = links.network.borrow_and_update().clone();
         Self {
             commands: links.commands,
             mail: Mailbox::new(links.events),
             backoff: Backoff::default(),
             record: Record::default(),
             state: links.state,
+            known_network,
+            network: links.network,
+            way_opened: false,
             reader: Reader::default(),
             resolver: Resolver::default(),
             clock_waited: false,
@@ -165,16 +178,17 @@ impl Line {
         // Out of the way of what serves the host meanwhile; put back before anything else can want it.
         let mut resolver = mem::take(&mut self.resolver);
         let reader = self.reader.clone();
+        self.way_opened = false;
         let opened = self
             .while_down(open(settings, &reader, &mut resolver))
             .await;
         self.resolver = resolver;
-        let (socket, token) = match opened? {
+        let (dialed, token) = match opened? {
             Ok(opened) => opened,
             Err(failure) => return Some(Ending::Failed(failure)),
         };
         let session = Session::new(Instant::now(), Some(token));
-        let connection = Connection::new(socket, session, &settings.title);
+        let connection = Connection::new(dialed, session, &settings.title);
         Some(connection.run(self).await)
     }
 
@@ -192,6 +206,10 @@ impl Line {
     fn verdict(&mut self, failure: &Failure, settings: &ClientSettings) -> (Cause, Duration) {
         if matches!(failure, Failure::Clock { .. }) {
             return (Cause::Clock, CLOCK_PATIENCE);
+        }
+        if matches!(failure, Failure::AddressLost) {
+            // Whatever is left of the network may do; if not, the next failure waits as usual.
+            return (failure.cause(), Duration::ZERO);
         }
         let suspect = settings.need_the_time()
             && failure.may_be_the_clock()
@@ -214,24 +232,37 @@ impl Line {
         let began = tokio::time::Instant::now();
         let stamp = self.stamp(failure, settings).await?;
         let mut jumps = Jumps::new(Instant::now(), SystemTime::now());
+        let mut network = self.network.clone();
         while let left = wait.saturating_sub(began.elapsed())
             && !left.is_zero()
         {
             let look = tokio::time::sleep(left.min(LOOK_EVERY));
-            self.while_down(look).await?;
+            let changed = async {
+                tokio::select! {
+                    () = look => None,
+                    later = network::next(&mut network) => Some(later),
+                }
+            };
+            if let Some(later) = self.while_down(changed).await? {
+                self.note_network(&later);
+            }
+            let way = self.way_opened;
             let set = jumps.look(Instant::now(), SystemTime::now());
             let renewed = self.stamp(failure, settings).await?;
             let renewed = renewed.is_some() && renewed != stamp;
-            let early = (set && failure.may_be_the_clock()) || renewed;
+            let early = (way && began.elapsed() >= LEAST_WAIT.min(wait))
+                || (set && failure.may_be_the_clock())
+                || renewed;
             if set && failure.may_be_the_clock() {
                 // What failed by a wrong clock says nothing of the lobby.
                 self.backoff = Backoff::default();
             }
             if early {
-                debug!(set, renewed, "dialing before the time");
+                debug!(way, set, renewed, "dialing before the time");
                 break;
             }
         }
+        self.network = network;
         Some(())
     }
 
@@ -244,6 +275,15 @@ impl Line {
         let (reader, credentials) = (self.reader.clone(), settings.credentials.clone());
         let stamp = reader.read(LOOK_EVERY, move || credentials.stamp());
         self.while_down(stamp).await.map(Option::flatten)
+    }
+
+    /// What has changed since the last look. A way that opens is remembered until it is tried: the wait that
+    /// could be cut short may not have begun, or not be long enough yet.
+    fn note_network(&mut self, later: &Network) -> Change {
+        let change = mem::replace(&mut self.known_network, later.clone()).change(later);
+        // Told, and nothing is different: it went and came back between two looks.
+        self.way_opened |= change.opens_a_way() || change == Change::default();
+        change
     }
 
     /// For the log and for whoever looks.
@@ -324,7 +364,7 @@ async fn open(
     settings: &ClientSettings,
     reader: &Reader,
     resolver: &mut Resolver,
-) -> Result<(Socket, Secret), Failure> {
+) -> Result<(Dialed, Secret), Failure> {
     let credentials = settings.credentials.clone();
     let token = reader
         .read(DIAL_TIMEOUT, move || credentials.fresh(SystemTime::now()))
@@ -332,8 +372,8 @@ async fn open(
         .ok_or_else(|| Failure::CredentialsHang {
             file: settings.credentials.file().map(Path::to_owned),
         })??;
-    let socket = dial::dial(&settings.url, settings.ca_file.as_deref(), resolver).await?;
-    Ok((socket, token))
+    let dialed = dial::dial(&settings.url, settings.ca_file.as_deref(), resolver).await?;
+    Ok((dialed, token))
 }
 
 #[cfg(test)]

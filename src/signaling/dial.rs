@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -41,6 +42,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const BUFFER: usize = 16 * 1024;
 
 pub type Socket = WebSocketStream<ClientStream<TcpStream>>;
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub struct Dialed {
+    pub socket: Socket,
+    /// Our end's address.
+    pub local: Option<IpAddr>,
+}
 
 /// Why the lobby cannot be reached.
 #[derive(Debug, Error)]
@@ -95,7 +104,7 @@ pub async fn dial(
     url: &Url,
     ca_file: Option<&Path>,
     resolver: &mut Resolver,
-) -> Result<Socket, DialError> {
+) -> Result<Dialed, DialError> {
     let address = address(url)?;
     let at = place(&address);
     timeout(DIAL_TIMEOUT, open(&address, &at, ca_file, resolver))
@@ -108,13 +117,14 @@ async fn open(
     at: &str,
     ca_file: Option<&Path>,
     resolver: &mut Resolver,
-) -> Result<Socket, DialError> {
+) -> Result<Dialed, DialError> {
     let connector = if address.scheme() == "wss" {
         Some(Arc::new(tls_config(ca_file).await?).into())
     } else {
         None
     };
     let stream = connect(address, at, resolver).await?;
+    let local = stream.local_addr().ok().map(|local| local.ip());
     let mut request =
         address
             .as_str()
@@ -134,7 +144,7 @@ async fn open(
         .max_frame_size(Some(MAX_FRAME));
     client_async_tls_with_connector_and_config(request, stream, connector, Some(limits))
         .await
-        .map(|(socket, _)| socket)
+        .map(|(socket, _)| Dialed { socket, local })
         .map_err(|error| refused(error, at))
 }
 

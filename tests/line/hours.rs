@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use perch::{
+    network::Network,
     secret::Secret,
     signaling::{
         backoff::CAP,
@@ -43,10 +44,12 @@ async fn a_day_without_a_lobby_is_waited_out_with_jitter_and_without_haste() {
     let (commands, their_commands) = mpsc::channel(1);
     let (their_events, mut events) = mpsc::channel(1);
     let (state, mut states) = watch::channel(LineState::default());
+    let (_network, network) = watch::channel(Network::default());
     let links = Links {
         commands: their_commands,
         events: their_events,
         state,
+        network,
     };
     let began = Instant::now();
     let client = tokio::spawn(client::run(settings, links));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_tungstenite::{tokio::accept_async, tungstenite::Message};
 use futures_util::StreamExt as _;
 use perch::{
+    network::Network,
     secret::Secret,
     signaling::{
         client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
@@ -41,6 +42,7 @@ async fn nothing_is_lost_and_nobody_waits_for_the_other() {
             commands: their_commands,
             events: their_events,
             state: watch::Sender::new(LineState::default()),
+            network: watch::channel(Network::default()).1,
         },
     ));
     let lobby = tokio::spawn(lobby(listener));

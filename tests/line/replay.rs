@@ -31,6 +31,7 @@ use async_tungstenite::{
 use futures_util::StreamExt as _;
 use perch::{
     config::LobbyAuth,
+    network::Network,
     secret::Secret,
     signaling::{
         client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
@@ -191,6 +192,7 @@ impl Stage {
                     commands: their_commands,
                     events: their_events,
                     state: watch::Sender::new(LineState::default()),
+                    network: watch::channel(Network::default()).1,
                 },
             )));
             self.commands = Some(commands);

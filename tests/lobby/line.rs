@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use perch::{
     lobby::Limits,
+    network::Network,
     secret::Secret,
     signaling::{
         client::{self, ClientSettings, LineCommand, LineEvent, Links, state::LineState},
@@ -39,6 +40,7 @@ fn dial(url: Url) -> (mpsc::Sender<LineCommand>, mpsc::Receiver<LineEvent>) {
             commands: command_receiver,
             events: event_sender,
             state: watch::Sender::new(LineState::default()),
+            network: watch::channel(Network::default()).1,
         },
     ));
     (commands, events)

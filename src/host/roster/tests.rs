@@ -1,6 +1,7 @@
 //! The rules, with invented instants.
 
 use super::*;
+use crate::media::Certificate;
 use crate::{host::viewer, signaling::message::Candidate};
 
 const OFFER: &str = include_str!("../../media/sdp/fixtures/offer.sdp");
@@ -9,14 +10,14 @@ const ANSWER: &str = include_str!("../../media/sdp/fixtures/chromium.sdp");
 const UFRAG: &str = "5Uw2";
 
 /// A roster, its clock and what it has asked for.
-struct Bench {
-    roster: Roster,
-    now: Instant,
+pub(super) struct Bench {
+    pub(super) roster: Roster,
+    pub(super) now: Instant,
     done: Vec<Action>,
 }
 
 impl Bench {
-    fn live(max: usize) -> Self {
+    pub(super) fn live(max: usize) -> Self {
         let mut bench = Self {
             roster: Roster::new(max, CandidatePolicy::Any),
             now: Instant::now(),
@@ -27,7 +28,7 @@ impl Bench {
         bench
     }
 
-    fn drain(&mut self) -> Vec<Action> {
+    pub(super) fn drain(&mut self) -> Vec<Action> {
         let new: Vec<_> = std::iter::from_fn(|| self.roster.next_action()).collect();
         self.done.extend(new.iter().cloned());
         new
@@ -38,7 +39,7 @@ impl Bench {
         self.drain()
     }
 
-    fn join(&mut self, viewer: &str) -> Vec<Action> {
+    pub(super) fn join(&mut self, viewer: &str) -> Vec<Action> {
         self.join_stream("s1", viewer)
     }
 
@@ -49,14 +50,14 @@ impl Bench {
         })
     }
 
-    fn leave(&mut self, viewer: &str) -> Vec<Action> {
+    pub(super) fn leave(&mut self, viewer: &str) -> Vec<Action> {
         self.hear(Incoming::ViewerLeft {
             stream_id: StreamId::new("s1"),
             viewer: ViewerId::new(viewer),
         })
     }
 
-    fn answer(&mut self, viewer: &str) -> Vec<Action> {
+    pub(super) fn answer(&mut self, viewer: &str) -> Vec<Action> {
         self.hear(Incoming::Answer {
             stream_id: StreamId::new("s1"),
             from: ViewerId::new(viewer),
@@ -72,27 +73,27 @@ impl Bench {
         })
     }
 
-    fn branch(&mut self, branch: u64, event: BranchEvent) -> Vec<Action> {
+    pub(super) fn branch(&mut self, branch: u64, event: BranchEvent) -> Vec<Action> {
         self.roster.branch_event(BranchId(branch), event, self.now);
         self.drain()
     }
 
-    fn offer(&mut self, branch: u64) -> Vec<Action> {
+    pub(super) fn offer(&mut self, branch: u64) -> Vec<Action> {
         self.branch(branch, offer())
     }
 
     /// Lets exactly that much time pass.
-    fn pass(&mut self, time: Duration) -> Vec<Action> {
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Action> {
         self.now += time;
         self.roster.tick(self.now);
         self.drain()
     }
 
     /// Joins, is offered, answers and connects.
-    fn watch(&mut self, viewer: &str, branch: u64) {
+    pub(super) fn watch(&mut self, viewer: &str, branch: u64) {
         assert!(
             self.join(viewer)
-                .contains(&Action::OpenBranch(BranchId(branch)))
+                .contains(&Action::OpenBranch(BranchId(branch), Certificate::First))
         );
         self.offer(branch);
         self.answer(viewer);
@@ -119,7 +120,7 @@ fn candidate(port: u16) -> Candidate {
     }
 }
 
-fn ends(actions: &[Action]) -> Vec<End> {
+pub(super) fn ends(actions: &[Action]) -> Vec<End> {
     let end = |action: &Action| match action {
         Action::Report(Report::Ended { end, .. }) => Some(*end),
         _ => None,
@@ -135,7 +136,7 @@ fn ignored(actions: &[Action]) -> Vec<&Ignored> {
     reports.collect()
 }
 
-fn told(actions: &[Action]) -> Vec<&Outgoing> {
+pub(super) fn told(actions: &[Action]) -> Vec<&Outgoing> {
     let messages = actions.iter().filter_map(|action| match action {
         Action::Tell(message) => Some(message),
         _ => None,
@@ -159,7 +160,10 @@ fn added(actions: &[Action]) -> Vec<Option<String>> {
 fn a_viewer_joins_watches_and_leaves() {
     let mut bench = Bench::live(1);
     bench.watch("v", 1);
-    assert_eq!(bench.roster.next_deadline(), None);
+    assert_eq!(
+        bench.roster.next_deadline(),
+        Some(bench.now + viewer::HEARD_WITHIN)
+    );
     let left = bench.leave("v");
     assert_eq!(left[0], Action::CloseBranch(BranchId(1)));
     assert_eq!(ends(&left), [End::Left]);
@@ -169,7 +173,7 @@ fn a_viewer_joins_watches_and_leaves() {
 }
 
 #[test]
-fn every_state_but_live_ends_with_its_own_reason() {
+fn every_state_ends_with_its_own_reason() {
     let mut bench = Bench::live(9);
     bench.join("v1");
     assert_eq!(ends(&bench.pass(viewer::OFFER_WITHIN)), [End::NoOffer]);
@@ -190,8 +194,15 @@ fn every_state_but_live_ends_with_its_own_reason() {
     bench.branch(3, BranchEvent::Closed);
 
     bench.watch("v4", 4);
-    assert_eq!(ends(&bench.pass(Duration::from_secs(86_400))), []);
+    for _ in 0..10_000 {
+        bench.branch(4, BranchEvent::Heard);
+        assert_eq!(bench.pass(viewer::SILENT_FOR * 9 / 10), []);
+    }
     bench.branch(4, BranchEvent::Disconnected);
+    bench
+        .roster
+        .line_lost("nobody can be given a second offer".to_owned(), bench.now);
+    bench.drain();
     let just_before = viewer::RECOVER_WITHIN - Duration::from_millis(1);
     assert_eq!(ends(&bench.pass(just_before)), []);
     assert_eq!(ends(&bench.pass(Duration::from_millis(1))), [End::Vanished]);
@@ -208,7 +219,6 @@ fn a_viewer_that_comes_back_in_time_goes_on() {
         back[..],
         [Action::Report(Report::Recovered { .. })]
     ));
-    assert_eq!(bench.roster.next_deadline(), None);
 }
 
 #[test]
@@ -231,7 +241,7 @@ fn a_repeated_join_waits_for_the_offer_then_hears_it_again_then_restarts() {
     let restarted = bench.join("v");
     assert_eq!(restarted[0], Action::CloseBranch(BranchId(1)));
     assert_eq!(ends(&restarted), [End::Rejoined]);
-    assert!(restarted.contains(&Action::OpenBranch(BranchId(2))));
+    assert!(restarted.contains(&Action::OpenBranch(BranchId(2), Certificate::Second)));
     assert_eq!(bench.roster.viewers(), 1);
 
     // What the former branch still says is past.
@@ -363,7 +373,11 @@ fn a_full_host_refuses_each_join_once() {
     }
     assert_eq!(bench.roster.counts().refused, 2);
     bench.leave("v");
-    assert!(bench.join("w").contains(&Action::OpenBranch(BranchId(2))));
+    assert!(
+        bench
+            .join("w")
+            .contains(&Action::OpenBranch(BranchId(2), Certificate::First))
+    );
 }
 
 #[test]
@@ -389,7 +403,10 @@ fn who_has_answered_outlives_the_line() {
     bench.roster.line_live(StreamId::new("s2"), bench.now);
     bench.drain();
     assert_eq!(bench.roster.viewers(), 2);
-    assert_eq!(ends(&bench.pass(Duration::from_secs(3600))), []);
+    for branch in [1, 2] {
+        bench.branch(branch, BranchEvent::Heard);
+    }
+    assert_eq!(bench.pass(viewer::SILENT_FOR / 2), []);
 
     // The same page joins the new stream: its former connection makes way.
     let moved = bench.join_stream("s2", "live");
@@ -457,7 +474,7 @@ fn a_flood_of_joins_and_leaves_waits_for_branches_to_close() {
         assert!(
             bench
                 .join("v")
-                .contains(&Action::OpenBranch(BranchId(round)))
+                .contains(&Action::OpenBranch(BranchId(round), Certificate::First))
         );
         bench.leave("v");
     }
@@ -465,13 +482,16 @@ fn a_flood_of_joins_and_leaves_waits_for_branches_to_close() {
     assert!(
         !waiting
             .iter()
-            .any(|action| matches!(action, Action::OpenBranch(_)))
+            .any(|action| matches!(action, Action::OpenBranch(..)))
     );
     assert_eq!(bench.roster.viewers(), 1);
     let closed = bench.branch(3, BranchEvent::Closed);
     assert_eq!(
         closed,
-        [Action::OpenBranch(BranchId(2 + CLOSING_SPARE as u64))]
+        [Action::OpenBranch(
+            BranchId(2 + CLOSING_SPARE as u64),
+            Certificate::First
+        )]
     );
 }
 
@@ -492,7 +512,6 @@ fn a_branch_that_does_not_close_is_fatal() {
 #[test]
 fn events_of_a_branch_end_its_viewer_with_a_reason() {
     for (event, end) in [
-        (BranchEvent::Failed, End::Vanished),
         (BranchEvent::HungUp, End::HungUp),
         (BranchEvent::Error { why: "x".into() }, End::BranchError),
         (

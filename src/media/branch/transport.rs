@@ -1,12 +1,23 @@
-//! What is set at a branch's `webrtcbin` below the media: ICE.
+//! What is set at a branch's `webrtcbin` below the media: ICE, DTLS, and who listens for RTCP.
 
-use std::time::SystemTime;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Instant, SystemTime},
+};
 
 use gst::prelude::*;
 
-use crate::media::{camera::Feed, ice::IceUri};
+use super::Reporter;
+use crate::{
+    media::{BranchEvent, camera::Feed, ice::IceUri},
+    secret::Secret,
+};
 
-pub(super) fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(), String> {
+pub(super) fn configure_ice(
+    webrtcbin: &gst::Element,
+    feed: &Feed,
+    reporter: &Reporter,
+) -> Result<(), String> {
     // Through libnice's own object: 1.22's webrtcbin has no properties for these. ICE-TCP costs
     // thirteen file descriptors per viewer and browsers do not need it; UPnP asks the router.
     let agent = webrtcbin
@@ -17,6 +28,13 @@ pub(super) fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(),
     // A viewer that vanishes without a word (power, radio, a killed browser) is noticed by its
     // silence: libnice before 0.1.22 has no usable consent freshness (RFC 7675), but checks like it.
     agent.set_property("keepalive-conncheck", true);
+    let reports = reporter.clone();
+    agent.connect("new-selected-pair", false, move |values| {
+        if let Some(foundation) = values.get(3).and_then(|value| value.get::<String>().ok()) {
+            reports.send(BranchEvent::Settled { foundation });
+        }
+        None
+    });
     for uri in feed
         .ice
         .uris(SystemTime::now())
@@ -33,4 +51,46 @@ pub(super) fn configure_ice(webrtcbin: &gst::Element, feed: &Feed) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Shows this DTLS certificate instead of GStreamer's own. Before `webrtcbin` makes its transport.
+pub(super) fn show_certificate(webrtcbin: &gst::Element, pem: Secret) -> Result<(), String> {
+    webrtcbin
+        .downcast_ref::<gst::Bin>()
+        .ok_or("webrtcbin is no bin")?
+        .connect_deep_element_added(move |_, _, element| {
+            if element
+                .factory()
+                .is_some_and(|factory| factory.name() == "dtlssrtpdec")
+            {
+                element.set_property("pem", pem.expose());
+            }
+        });
+    Ok(())
+}
+
+/// Reports that the viewer is there whenever RTCP comes from it, once a second at most. Any RTCP: a receiver has
+/// nothing to say of our packets while none come to it, but it says so.
+pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, reporter: Reporter) {
+    let session = webrtcbin
+        .downcast_ref::<gst::Bin>()
+        .and_then(|bin| bin.by_name("rtpbin"))
+        .and_then(|rtpbin| {
+            rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0u32])
+        });
+    let Some(session) = session else {
+        tracing::debug!(branch = reporter.id.0, "no RTP session to listen to");
+        return;
+    };
+    let began = Instant::now();
+    // Seconds since then at which the last report falls due.
+    let next = AtomicU64::new(0);
+    session.connect("on-receiving-rtcp", false, move |_| {
+        let now = began.elapsed().as_secs();
+        if now >= next.load(Ordering::Relaxed) {
+            next.store(now + 1, Ordering::Relaxed);
+            reporter.send(BranchEvent::Heard);
+        }
+        None
+    });
 }

@@ -207,7 +207,7 @@ async fn a_camera_of_another_profile_is_told_of() {
         ..settings()
     };
     let camera = Camera::open(settings, events).await.expect("it is built");
-    let branch = camera.open_branch(BranchId(1));
+    let branch = camera.open_branch(BranchId(1), Certificate::First);
     let told = loop {
         match timeout(PATIENCE, reports.recv()).await.expect("in time") {
             Some(MediaEvent::Camera(CameraEvent::Profile { profile_level_id })) => {
@@ -219,7 +219,7 @@ async fn a_camera_of_another_profile_is_told_of() {
     };
     assert!(told.starts_with("4d"), "{told}");
     assert!(!branch.offers(&told), "the branch was opened before");
-    let second = camera.open_branch(BranchId(2));
+    let second = camera.open_branch(BranchId(2), Certificate::First);
     assert!(second.offers(&told));
     let mut closed = 0;
     branch.close();

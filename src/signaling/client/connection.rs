@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -17,9 +18,10 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error};
 
 use super::{Done, Line, LineCommand, failure::Failure};
+use crate::network::{self, Network};
 use crate::signaling::{
     client::LineEvent,
-    dial::{Socket, is_oversize},
+    dial::{Dialed, Socket, is_oversize},
     message::{self, Incoming, LIVE_END, LIVE_START, StreamId},
     session::{EmitError, End, Output, Session},
 };
@@ -63,6 +65,8 @@ pub(super) struct Connection<'a> {
     phase: Phase,
     reader: SplitStream<Socket>,
     writer: Writer,
+    /// Our end's address.
+    local: Option<IpAddr>,
     /// Messages of the lobby that could not be acted upon.
     unusable: u64,
 }
@@ -73,19 +77,21 @@ enum Turn {
     Frame(Option<Result<Message, tungstenite::Error>>),
     Written(Result<(), tungstenite::Error>),
     Delivered(Result<(), Done>),
+    Network(Network),
     Stalled,
     Tick,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(socket: Socket, session: Session, title: &'a str) -> Self {
-        let (sink, reader) = futures_util::StreamExt::split(socket);
+    pub(super) fn new(dialed: Dialed, session: Session, title: &'a str) -> Self {
+        let (sink, reader) = futures_util::StreamExt::split(dialed.socket);
         Self {
             title,
             session,
             phase: Phase::Connecting,
             reader,
             writer: Writer::new(sink),
+            local: dialed.local,
             unusable: 0,
         }
     }
@@ -123,6 +129,7 @@ impl<'a> Connection<'a> {
                 Turn::Delivered(Ok(())) => Ok(()),
                 Turn::Frame(frame) => self.frame(frame),
                 Turn::Written(result) => result.map_err(broken),
+                Turn::Network(later) => self.network(line, &later),
                 Turn::Stalled => Err(Failure::Stalled),
                 Turn::Tick => {
                     self.session.tick(Instant::now());
@@ -153,8 +160,18 @@ impl<'a> Connection<'a> {
             result = line.mail.deliver() => Turn::Delivered(result),
             // Before the tick: a ping that has come and was not read yet is no silence.
             frame = self.reader.next(), if listening => Turn::Frame(frame),
+            later = network::next(&mut line.network) => Turn::Network(later),
             () = at(stalled) => Turn::Stalled,
             () = at(tick) => Turn::Tick,
+        }
+    }
+
+    /// A socket whose address is gone hears nothing any more, and says so only after minutes.
+    fn network(&self, line: &mut Line, later: &Network) -> Result<(), Failure> {
+        let change = line.note_network(later);
+        match self.local {
+            Some(local) if change.lost.contains(&local) => Err(Failure::AddressLost),
+            _ => Ok(()),
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Failure {
          (NTP, or a battery for the clock)"
     )]
     Clock { today: String },
+    #[error("the address that the line went out from is gone from this device")]
+    AddressLost,
     /// Some lobbies refuse a token only after CONNECT.
     #[error("the lobby disconnected us before the stream was live; check [lobby.auth]")]
     PutOut,
@@ -101,6 +103,7 @@ impl Failure {
                 _ => Cause::BrokeOff,
             },
             Self::Clock { .. } => Cause::Clock,
+            Self::AddressLost => Cause::Route,
             Self::Closed(_) | Self::BrokeOff | Self::Broken(_) => Cause::BrokeOff,
             Self::Stalled => Cause::Silent,
         }

@@ -1,16 +1,26 @@
-//! Credentials that cannot be read.
+//! The waits between dials, in invented time, and credentials that cannot be read.
 
-use std::{fs::OpenOptions, io::Write as _, process::Command};
+use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, process::Command};
 
 use super::*;
 use crate::config::LobbyAuth;
+
+const LONG: Duration = Duration::from_secs(60);
 
 /// A line and the other ends of what it is connected to.
 struct Bench {
     line: Line,
     settings: ClientSettings,
+    network: watch::Sender<Network>,
     _commands: mpsc::Sender<LineCommand>,
     _events: mpsc::Receiver<LineEvent>,
+}
+
+fn network(addresses: &[&str]) -> Network {
+    Network {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        routes: BTreeSet::new(),
+    }
 }
 
 impl Bench {
@@ -18,10 +28,12 @@ impl Bench {
         let (commands, their_commands) = mpsc::channel(1);
         let (their_events, events) = mpsc::channel(1);
         let (their_state, _) = watch::channel(LineState::default());
+        let (shown, their_network) = watch::channel(network(&["192.0.2.1"]));
         let line = Line::new(Links {
             commands: their_commands,
             events: their_events,
             state: their_state,
+            network: their_network,
         });
         let settings = ClientSettings {
             url: "ws://127.0.0.1:9".parse().unwrap(),
@@ -32,10 +44,64 @@ impl Bench {
         Self {
             line,
             settings,
+            network: shown,
             _commands: commands,
             _events: events,
         }
     }
+
+    async fn rest(&mut self) -> Duration {
+        let began = tokio::time::Instant::now();
+        let rest = self.line.rest(LONG, &Failure::BrokeOff, &self.settings);
+        rest.await.expect("the host is there");
+        began.elapsed()
+    }
+}
+
+fn is_cut_short(rest: Duration) -> bool {
+    (LEAST_WAIT..=LEAST_WAIT + LOOK_EVERY).contains(&rest)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_at_any_time_since_the_dial_began_cuts_the_wait_short() {
+    let mut bench = Bench::new("/nonexistent/token".into());
+    assert!(bench.rest().await >= LONG, "nothing has changed");
+
+    // During the dial.
+    let later = network(&["192.0.2.1", "192.0.2.2"]);
+    bench.network.send_replace(later.clone());
+    assert!(is_cut_short(bench.rest().await));
+
+    // The dial that follows has had its chance: the change is used up.
+    bench.line.attempt(&bench.settings).await.unwrap();
+    assert!(bench.rest().await >= LONG);
+
+    // While the connection came up, which then failed.
+    bench.line.note_network(&network(&["192.0.2.3"]));
+    assert!(is_cut_short(bench.rest().await));
+    bench.line.attempt(&bench.settings).await.unwrap();
+
+    // Gone and back between two looks.
+    bench.network.send_replace(network(&[]));
+    bench.network.send_replace(network(&["192.0.2.3"]));
+    assert!(is_cut_short(bench.rest().await));
+    bench.line.attempt(&bench.settings).await.unwrap();
+
+    // Nothing has come.
+    bench.network.send_replace(network(&[]));
+    assert!(bench.rest().await >= LONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_at_the_beginning_of_the_wait_is_not_forgotten() {
+    let mut bench = Bench::new("/nonexistent/token".into());
+    let shown = bench.network.clone();
+    let change = async move {
+        tokio::time::sleep(LEAST_WAIT / 4).await;
+        shown.send_replace(network(&["192.0.2.1", "192.0.2.2"]));
+    };
+    let (rested, ()) = tokio::join!(bench.rest(), change);
+    assert!(is_cut_short(rested), "{rested:?}");
 }
 
 #[tokio::test]

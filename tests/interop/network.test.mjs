@@ -1,0 +1,188 @@
+// The device's network changes, or is silent for a while: who was reached over what went away is given a new
+// connection, nobody else notices.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { after, test } from "node:test";
+
+import { closeBrowser, Stage } from "./stage.mjs";
+import { until } from "./until.mjs";
+
+after(closeBrowser);
+
+/** Whether this machine can do it; in CI it must. */
+function lacking() {
+  const missing = process.getuid() !== 0 ? "root, to make a network namespace"
+    : spawnSync("nft", ["--version"]).error ? "nft (apt-get install nftables)"
+    : null;
+  if (missing && process.env.CI) throw new Error(`this needs ${missing}`);
+  return missing && `this needs ${missing}`;
+}
+
+let networks = 0;
+
+/** A network for the device alone: a cable to the lobby, which carries no media, and two to the viewers. */
+class DeviceNetwork {
+  constructor(t) {
+    networks += 1;
+    this.name = `perch-line-${process.pid}-${networks}`;
+    this.prefix = ["ip", "netns", "exec", this.name];
+    ip("netns", "add", this.name);
+    t.after(() => ip("netns", "delete", this.name));
+    this.inside("link", "set", "lo", "up");
+    [this.uplink, ...this.cables] = [0, 1, 2].map((n) => this.#cable(n));
+    this.near = this.uplink.near;
+    this.nft(`table inet uplink {
+      chain output {
+        type filter hook output priority 0; policy accept;
+        oifname "${this.uplink.inside}" meta l4proto udp drop
+      }
+    }`);
+  }
+
+  #cable(n) {
+    const [outside, inside] = [`pl${process.pid}o${networks}${n}`, `pl${process.pid}i${networks}${n}`];
+    const net = `10.23${2 + n}.${(process.pid + networks) % 250}`;
+    ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", this.name);
+    ip("address", "add", `${net}.1/30`, "dev", outside);
+    ip("link", "set", outside, "up");
+    this.inside("address", "add", `${net}.2/30`, "dev", inside);
+    this.inside("link", "set", inside, "up");
+    return { outside, inside, near: `${net}.1`, device: `${net}.2` };
+  }
+
+  inside(...args) {
+    return ip("-n", this.name, ...args);
+  }
+
+  unplug(cable) {
+    this.inside("address", "del", `${cable.device}/30`, "dev", cable.inside);
+  }
+
+  plug(cable) {
+    this.inside("address", "add", `${cable.device}/30`, "dev", cable.inside);
+  }
+
+  nft(rules) {
+    const [program, ...args] = [...this.prefix, "nft", "-f", "-"];
+    execFileSync(program, args, { input: rules, stdio: ["pipe", "inherit", "inherit"] });
+  }
+
+  /** No media passes any more, in or out. */
+  silence() {
+    this.nft(`table inet silence {
+      chain input {
+        type filter hook input priority 0; policy accept;
+        iifname != "lo" meta l4proto udp drop
+      }
+      chain output {
+        type filter hook output priority 0; policy accept;
+        oifname != "lo" meta l4proto udp drop
+      }
+    }`);
+  }
+
+  speak() {
+    this.nft("delete table inet silence");
+  }
+}
+
+function ip(...args) {
+  return execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+const set = (t, network, more = {}) => Stage.set(t, { lobby: { host: network.near }, prefix: network.prefix, ...more });
+
+/** The device's address that a page gets its picture from. */
+const source = (viewer) => viewer.page.evaluate(async () => {
+  const stats = [...(await window.page.pc.getStats()).values()];
+  const chosen = stats.find((s) => s.type === "transport")?.selectedCandidatePairId;
+  const pair = stats.find((s) => s.id === chosen);
+  const remote = stats.find((s) => s.id === pair?.remoteCandidateId);
+  return remote?.address ?? remote?.ip;
+});
+
+const events = (stage, name) => stage.daemon.lines(new RegExp(`event="${name}"`));
+
+test("an address that goes away takes nobody's picture for long, and only theirs who used it", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const network = new DeviceNetwork(t);
+  const stage = await set(t, network);
+  const [one, two] = [await stage.watcher("one"), await stage.watcher("two")];
+  const used = await source(one);
+  const cable = network.cables.find((c) => c.device === used);
+  const other = network.cables.find((c) => c.device !== used);
+  assert.ok(cable, `the picture comes over one of the two cables, not from ${used}`);
+  const concerned = (await source(two)) === used ? 2 : 1;
+  await Promise.all([one, two].map((viewer) => viewer.resetGap()));
+
+  const began = Date.now();
+  network.unplug(cable);
+  await until("viewers that are given a new connection", 10_000, () => events(stage, "viewer-rebuilt").length >= concerned, () => stage.daemon.log.slice(-3000));
+  stage.figure("from the loss of an address to the new offer", Date.now() - began, "ms");
+  const back = await until("pictures over the other cable", 60_000, async () =>
+    (await source(one)) === other.device && (await one.moves()), () => one.brief());
+  stage.figure("the longest gap of who used it", back.longestGapMs, "ms");
+  assert.equal(events(stage, "viewer-rebuilt").length, concerned, stage.daemon.log);
+  assert.equal(events(stage, "viewer-ended").length, 0, stage.daemon.log);
+  assert.ok(back.longestGapMs < 30_000, `${back.longestGapMs} ms without a picture`);
+  await two.moves();
+
+  // The cable that nobody uses is none of anybody's business.
+  const seen = (times) => until(`change ${times} to be seen`, 20_000, () => events(stage, "network-changed").length >= times, () => stage.daemon.log.slice(-2000));
+  network.plug(cable);
+  await seen(2);
+  await one.resetGap();
+  network.unplug(cable);
+  await seen(3);
+  const { longestGapMs } = await one.moves();
+  stage.figure("the longest gap when an unused address goes", longestGapMs, "ms");
+  assert.equal(events(stage, "viewer-rebuilt").length, concerned);
+  assert.ok(longestGapMs < 2000, `${longestGapMs} ms`);
+});
+
+test("a line whose address goes away is dialled again at once over another", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const network = new DeviceNetwork(t);
+  const stage = await set(t, network);
+  const [first, second] = [network.uplink, network.cables[0]];
+  const began = Date.now();
+  network.unplug(first);
+  network.inside("route", "add", `${first.near}/32`, "via", second.near, "dev", second.inside);
+  const id = await stage.daemon.live(stage.lobby, { before: stage.streamId, ms: 30_000 });
+  assert.ok(id);
+  stage.figure("from the loss of the line's address to the next stream", Date.now() - began, "ms");
+  assert.match(stage.daemon.log, /reason="route"/);
+});
+
+test("ten seconds of silence are survived by the same connection, thirty by a new one", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const network = new DeviceNetwork(t);
+  const stage = await set(t, network);
+  const viewer = await stage.watcher("patient");
+  await viewer.moves({ times: 6 });
+
+  for (const [seconds, limit] of [[10, 30_000], [30, 90_000]]) {
+    await viewer.moves();
+    await viewer.resetGap();
+    network.silence();
+    const dark = Date.now() + seconds * 1000;
+    await until(`${seconds} s of silence`, seconds * 1000 + 5000, () => Date.now() >= dark);
+    network.speak();
+    const lit = Date.now();
+    const back = await until("a picture again", limit, async () => {
+      const before = (await viewer.report()).presented;
+      await viewer.moves({ times: 1, ms: 5000 }).catch(() => {});
+      const report = await viewer.report();
+      return report.presented > before ? report : null;
+    }, async () => ({ ...(await viewer.brief()), log: stage.daemon.log.slice(-3000) }));
+    stage.figure(`a picture again after ${seconds} s of silence, from its end`, Date.now() - lit, "ms");
+    stage.figure(`the longest gap with ${seconds} s of silence`, back.longestGapMs, "ms");
+    assert.equal(events(stage, "viewer-ended").length, 0, stage.daemon.log);
+    if (seconds === 10) assert.equal(events(stage, "viewer-rebuilt").length, 0, "the same connection");
+    await viewer.moves({ times: 10 });
+  }
+});
