@@ -8,7 +8,7 @@ use crate::{
         BranchId, Certificate,
         sdp::{CandidateFault, CheckedAnswer, CheckedCandidate},
     },
-    signaling::message::{Outgoing, StreamId, ViewerId},
+    signaling::message::{Outgoing, Refusal, StreamId, ViewerId},
 };
 
 /// To be carried out in order.
@@ -44,11 +44,10 @@ pub enum Report {
         stream: StreamId,
         branch: BranchId,
     },
-    /// All places are taken.
     Refused {
         viewer: ViewerId,
-        max: usize,
-        /// The first since a place was last free: whoever hammers on a full host floods no log.
+        reason: Refusal,
+        /// The first since somebody was last let in or left: whoever hammers on the door floods no log.
         first: bool,
     },
     /// A viewer's branch is replaced; the viewer stays.
@@ -103,6 +102,8 @@ pub enum Ignored {
     OtherStream,
     #[error("a join while the host goes down")]
     GoingDown,
+    #[error("a repeated join, too soon after those before it")]
+    TooManyJoins,
     #[error("a repeated join; the offer is on its way")]
     OfferOnItsWay,
     #[error("a repeated join; the offer was repeated often enough")]

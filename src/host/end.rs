@@ -36,6 +36,8 @@ pub enum End {
     NetworkChanged,
     /// The camera's picture has become another than the viewer was offered.
     PictureChanged,
+    /// Too many viewers were on their way in before it.
+    Crowded,
     /// An element of the viewer's branch failed.
     BranchError,
 }
@@ -89,7 +91,7 @@ pub struct Row {
 
 impl End {
     /// Every end, in the table's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Left,
         Self::HungUp,
         Self::Rejoined,
@@ -104,6 +106,7 @@ impl End {
         Self::Vanished,
         Self::NetworkChanged,
         Self::PictureChanged,
+        Self::Crowded,
         Self::BranchError,
     ];
 
@@ -126,6 +129,7 @@ impl End {
             Self::Vanished     => row("vanished",      Level::INFO, false, "the viewer was lost and did not come back"),
             Self::NetworkChanged => row("network-changed", Level::INFO, false, "an address of this device went away, and the viewer could not be reached from another"),
             Self::PictureChanged => row("picture-changed", Level::INFO, false, "the camera's picture has changed its kind, and the viewer could not be given a new connection"),
+            Self::Crowded      => row("crowded",       Level::INFO, false, "too many viewers were connecting at once"),
             Self::BranchError  => row("branch-error",  Level::WARN, true,  "the viewer's branch failed"),
         }
     }
@@ -180,6 +184,7 @@ mod tests {
             End::IceFailed,
             End::Vanished,
             End::NetworkChanged,
+            End::Crowded,
         ] {
             assert!(!end.row().against_camera, "{end}");
             assert_eq!(end.row().level, Level::INFO, "{end}");

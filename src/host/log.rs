@@ -5,6 +5,7 @@
 use tracing::{Level, debug, info, warn};
 
 use super::action::Report;
+use crate::signaling::message::{Refusal, ViewerId};
 
 /// Writes one report. Joins, ends and changes of state are `info`; what nothing follows from is `debug`.
 pub fn report(report: &Report) {
@@ -28,14 +29,9 @@ pub fn report(report: &Report) {
         }
         Report::Refused {
             viewer,
-            max,
-            first: true,
-        } => {
-            info!(event = "viewer-refused", %viewer, max, "viewer refused: all places are taken");
-        }
-        Report::Refused { viewer, max, .. } => {
-            debug!(event = "viewer-refused", %viewer, max, "viewer refused: still full");
-        }
+            reason,
+            first,
+        } => refused(viewer, *reason, *first),
         Report::Rebuilt {
             viewer,
             from,
@@ -69,6 +65,18 @@ pub fn report(report: &Report) {
         Report::Ignored { viewer, what } => {
             debug!(event = "message-ignored", %viewer, %what, "message ignored");
         }
+    }
+}
+
+fn refused(viewer: &ViewerId, reason: Refusal, first: bool) {
+    let (reason, why) = match reason {
+        Refusal::Full { max } => ("full", format!("all {max} places are taken")),
+        Refusal::Busy => ("busy", "too many joins at once".to_owned()),
+    };
+    if first {
+        info!(event = "viewer-refused", %viewer, reason, "viewer refused: {why}");
+    } else {
+        debug!(event = "viewer-refused", %viewer, reason, "viewer refused: {why}, still");
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod end;
+pub mod limits;
 mod log;
 pub mod roster;
 pub mod viewer;

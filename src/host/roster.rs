@@ -6,7 +6,11 @@
 //! - a viewer has one branch; a former branch of it may still be closing, but is no viewer's any more;
 //! - there are never more than `max` viewers, those of a former stream included;
 //! - there are never more than `max` + [`CLOSING_SPARE`] branches, those that close included;
+//! - of viewers that have never watched, no more than a share of the places holds branches, and no more than
+//!   another share has places at all;
 //! - every viewer has a deadline, and so has every branch that closes.
+
+mod crowd;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,6 +23,7 @@ use std::{
 use super::{
     action::{Action, Ignored, Report},
     end::{End, Rebuild},
+    limits::Door,
     viewer::{Ending, Rejoin, Viewer},
 };
 use crate::{
@@ -41,7 +46,7 @@ pub const NETWORK_SETTLES: Duration = Duration::from_secs(60);
 pub struct Counts {
     /// Joins that were given a place.
     pub joined: u64,
-    /// Joins that were refused because the host was full.
+    /// Joins that were refused: the host was full, or too many came at once.
     pub refused: u64,
     /// Branches that were replaced while their viewer stayed.
     pub rebuilt: u64,
@@ -55,7 +60,12 @@ pub struct Roster {
     max: usize,
     /// How many branches there may be at once, those that close included.
     branches_max: usize,
+    /// How many of them may be of viewers that have never watched.
+    half_open_max: usize,
+    /// How many places may be theirs.
+    newcomers_max: usize,
     policy: CandidatePolicy,
+    door: Door,
     network_changed: Option<Instant>,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
@@ -63,8 +73,8 @@ pub struct Roster {
     /// Branches on their way out, and when that becomes too long.
     closing: BTreeMap<BranchId, Instant>,
     going_down: bool,
-    /// Somebody has been refused since a place was last free.
-    said_full: bool,
+    /// Somebody has been refused since somebody was last let in or left.
+    said_refused: bool,
     next_branch: u64,
     counts: Counts,
     actions: VecDeque<Action>,
@@ -76,13 +86,16 @@ impl Roster {
         Self {
             max,
             branches_max: max.saturating_add(CLOSING_SPARE),
+            half_open_max: crowd::half_open_max(max),
+            newcomers_max: crowd::newcomers_max(max),
             policy,
+            door: Door::new(max),
             network_changed: None,
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
             going_down: false,
-            said_full: false,
+            said_refused: false,
             next_branch: 1,
             counts: Counts::default(),
             actions: VecDeque::new(),
@@ -110,7 +123,7 @@ impl Roster {
     pub fn next_deadline(&self) -> Option<Instant> {
         let viewers = self.viewers.values().map(Viewer::deadline);
         let closing = self.closing.values().copied();
-        viewers.chain(closing).min()
+        viewers.chain(closing).chain(self.pressure_deadline()).min()
     }
 
     /// The stream that the lobby knows now.
@@ -331,7 +344,13 @@ impl Roster {
         if viewer.falls_silent(now, &mut self.actions) {
             return self.rebuild_after_change(id, now);
         }
-        let end = viewer.end_of_patience();
+        let (mut end, stream) = (viewer.end_of_patience(), viewer.stream.clone());
+        if end == End::NoRoom && self.open() < self.branches_max {
+            end = End::Crowded;
+        }
+        if matches!(end, End::NoRoom | End::Crowded) {
+            self.tell_refused(stream, id.clone(), Refusal::Busy);
+        }
         self.lose(id, end.into(), now);
     }
 
@@ -363,31 +382,49 @@ impl Roster {
         }
         let mut former = None;
         if let Some(viewer) = self.viewers.get_mut(&id) {
+            // A viewer that waits for its offer may say so again; what costs a branch is counted.
             if viewer.stream == stream && viewer.join_again(&mut self.actions) == Rejoin::Patience {
                 return;
             }
+            if !self.door.knock(&id, now) {
+                return self.ignore(id, Ignored::TooManyJoins);
+            }
             former = self.end(&id, End::Rejoined.into(), now);
-        } else if self.viewers.len() >= self.max {
-            return self.refuse(stream, id);
+        } else {
+            let full = self.no_place();
+            let mute = full.is_some().then(|| self.mute(now)).flatten();
+            if let (Some(reason), None) = (full, &mute) {
+                return self.refuse(stream, id, reason);
+            }
+            if !self.door.knock(&id, now) {
+                return self.refuse(stream, id, Refusal::Busy);
+            }
+            if let Some(mute) = mute {
+                self.put_out(&mute, now);
+            }
         }
         self.admit(stream, id, former.as_ref(), now);
         self.fill_room(now);
     }
 
-    fn refuse(&mut self, stream_id: StreamId, viewer: ViewerId) {
+    fn refuse(&mut self, stream_id: StreamId, viewer: ViewerId, reason: Refusal) {
         self.counts.refused += 1;
-        self.actions
-            .push_back(Action::Tell(Outgoing::ViewerRefused {
-                stream_id,
-                to: viewer.clone(),
-                reason: Refusal::Full { max: self.max },
-            }));
-        let first = !mem::replace(&mut self.said_full, true);
+        self.tell_refused(stream_id, viewer.clone(), reason);
+        let first = !mem::replace(&mut self.said_refused, true);
         self.report(Report::Refused {
             viewer,
-            max: self.max,
+            reason,
             first,
         });
+    }
+
+    fn tell_refused(&mut self, stream_id: StreamId, to: ViewerId, reason: Refusal) {
+        let refused = Outgoing::ViewerRefused {
+            stream_id,
+            to,
+            reason,
+        };
+        self.actions.push_back(Action::Tell(refused));
     }
 
     /// The one place where a viewer is added.
@@ -410,7 +447,7 @@ impl Roster {
     /// The one place where a viewer is removed.
     fn end(&mut self, id: &ViewerId, ending: Ending, now: Instant) -> Option<Viewer> {
         let viewer = self.viewers.remove(id)?;
-        self.said_full = false;
+        self.said_refused = false;
         if !viewer.is_waiting() {
             self.actions.push_back(Action::CloseBranch(viewer.branch));
             self.closing.insert(viewer.branch, now + CLOSE_WITHIN);
@@ -443,20 +480,10 @@ impl Roster {
         }
     }
 
-    /// Opens branches for those who wait, first come first served, as far as there is room.
-    fn fill_room(&mut self, now: Instant) {
-        let waiting = self.viewers.values().filter(|viewer| viewer.is_waiting());
-        let open = self.viewers.len() - waiting.count() + self.closing.len();
-        for _ in open..self.branches_max {
-            let waiting = self
-                .viewers
-                .values_mut()
-                .filter(|viewer| viewer.is_waiting());
-            let Some(first) = waiting.min_by_key(|viewer| viewer.branch) else {
-                return;
-            };
-            first.open(now, &mut self.actions);
-        }
+    /// How many branches there are, those that close included.
+    fn open(&self) -> usize {
+        let open = self.viewers.values().filter(|viewer| !viewer.is_waiting());
+        open.count() + self.closing.len()
     }
 
     /// The viewer of that stream, or a word about a stranger.
@@ -480,8 +507,9 @@ impl Roster {
     fn follow(&mut self, id: &ViewerId, flow: ControlFlow<Ending>, now: Instant) {
         if let ControlFlow::Break(ending) = flow {
             self.lose(id, ending, now);
-            self.fill_room(now);
         }
+        // A viewer that has come to watch makes room for those who wait to be let in.
+        self.fill_room(now);
     }
 
     fn ignore(&mut self, viewer: ViewerId, what: Ignored) {
@@ -501,6 +529,8 @@ fn stream_of(message: &Outgoing) -> &StreamId {
     }
 }
 
+#[cfg(test)]
+mod crowds;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 mod lasting;
 
-pub use lasting::{HEARD_WITHIN, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR};
+pub use lasting::{ANSWER_UNDER_PRESSURE, HEARD_WITHIN, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR};
 
 use std::{
     collections::VecDeque,

@@ -110,6 +110,21 @@ pub enum Outgoing {
 pub enum Refusal {
     /// All `max` places are taken.
     Full { max: usize },
+    /// It, or all together, join too often, or too many are still on their way in.
+    Busy,
+}
+
+impl Refusal {
+    /// Every reason's stable name, for statistics.
+    pub const NAMES: [&str; 2] = ["full", "busy"];
+
+    /// This one's.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => Self::NAMES[0],
+            Self::Busy => Self::NAMES[1],
+        }
+    }
 }
 
 /// A message of the lobby that cannot be acted upon. The caller drops and counts it.
@@ -393,6 +408,18 @@ impl Outgoing {
                     "streamId": stream_id.as_str(),
                     "to": to.as_str(),
                     "candidate": candidate_payload(candidate.as_ref()),
+                }),
+            ),
+            Self::ViewerRefused {
+                stream_id,
+                to,
+                reason: Refusal::Busy,
+            } => (
+                VIEWER_REFUSED,
+                json!({
+                    "streamId": stream_id.as_str(),
+                    "to": to.as_str(),
+                    "reason": "busy",
                 }),
             ),
             Self::ViewerRefused {

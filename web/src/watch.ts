@@ -55,6 +55,8 @@ export type Why =
   | "line"
   /** The host is not in the lobby. */
   | "host-away"
+  /** Too many are on their way in. */
+  | "busy"
   | "no-offer"
   | "no-frame"
   /** ICE or DTLS gave up. */
@@ -259,6 +261,8 @@ export class Watch {
   refused(now: number, refusal: Refusal): void {
     if (this.#join?.streamId !== refusal.streamId) return;
     this.#dropJoin(true);
+    // Not for want of a place: the crowd at the door is soon gone.
+    if (refusal.reason === "busy") return this.#attemptFailed(now, "busy");
     this.#knocks += 1;
     this.#retryAt = now + backoff(this.#knocks, TIMES.fullFirst, TIMES.fullCap, this.#random);
     if (this.#shown) return;

@@ -18,6 +18,7 @@ export interface Words {
 const RETRYING: Record<Why, string> = {
   line: "The connection to the lobby was lost.",
   "host-away": "The camera has left the lobby. Waiting for it to come back.",
+  busy: "Many viewers are coming in at once.",
   "no-offer": "The camera did not answer.",
   "no-frame": "Connected, but no picture came.",
   media: "The connection to the camera broke off.",

@@ -516,6 +516,18 @@ describe("a full host", () => {
     expect(stage.phase).toEqual(LIVE);
   });
 
+  it("is not full when it is only busy: the next try comes soon", () => {
+    const stage = new Stage();
+    stage.said();
+    stage.do((watch, now) => watch.refused(now, { streamId: "s1", reason: "busy", max: undefined }));
+    expect(stage.said()).toEqual(["leave s1"]);
+    expect(stage.phase.name).toBe("connecting");
+    const pause = (stage.watch.deadline() ?? 0) - stage.now;
+    expect(pause).toBeLessThanOrEqual(1_000);
+    stage.pass(pause);
+    expect(stage.said()).toEqual(["join s1"]);
+  });
+
   it("comes sooner when the list shows a place, but only the first time", () => {
     const stage = new Stage();
     stage.do((watch, now) => watch.refused(now, refused));

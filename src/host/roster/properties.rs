@@ -101,6 +101,8 @@ impl Onlooker {
         let mut roster = Roster::new(max, CandidatePolicy::Any);
         // So little to spare that random lives run into it.
         roster.branches_max = max + SPARE;
+        roster.half_open_max = 2;
+        roster.newcomers_max = max.clamp(1, 3);
         Self {
             roster,
             max,
@@ -224,9 +226,13 @@ impl Onlooker {
                     "pages are not told the end of candidates"
                 );
             }
-            Action::Tell(Outgoing::ViewerRefused { .. }) => {
+            Action::Tell(Outgoing::ViewerRefused {
+                reason: Refusal::Full { .. },
+                ..
+            }) => {
                 assert_eq!(self.roster.viewers(), self.max);
             }
+            Action::Tell(Outgoing::ViewerRefused { .. }) => {}
             Action::Report(Report::Rebuilt {
                 viewer,
                 from,
@@ -269,6 +275,10 @@ impl Onlooker {
             );
             assert_eq!(viewer.is_waiting(), !self.open.contains(&viewer.branch));
         }
+        let half_open = self.roster.viewers.values().filter(|v| v.is_half_open());
+        assert!(half_open.count() <= self.roster.half_open_max);
+        let newcomers = self.roster.viewers.values().filter(|v| !v.has_watched());
+        assert!(newcomers.count() <= self.roster.newcomers_max);
         if !self.closing.is_empty() {
             assert!(self.roster.next_deadline().is_some());
         }

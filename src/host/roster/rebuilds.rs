@@ -5,7 +5,10 @@ use super::{
     *,
 };
 use crate::{
-    host::viewer::{self, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR},
+    host::{
+        limits,
+        viewer::{self, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR},
+    },
     media::Certificate,
     signaling::message::Candidate,
 };
@@ -305,4 +308,56 @@ fn a_rebuild_that_comes_to_nothing_ends_with_its_own_reason() {
         ends(&bench.pass(viewer::CONNECT_WITHIN)),
         [End::NetworkChanged]
     );
+}
+
+#[test]
+fn a_storm_of_joins_of_one_viewer_costs_few_branches() {
+    let mut bench = Bench::live(2);
+    bench.watch("good", 1);
+    let mut opened = 0;
+    for _ in 0..1000 {
+        let actions = bench.join("bad");
+        for action in actions {
+            if let Action::OpenBranch(branch, _) = action {
+                opened += 1;
+                bench.offer(branch.0);
+                bench.answer("bad");
+            }
+        }
+        for former in 2..bench.roster.next_branch {
+            bench.branch(former, BranchEvent::Closed);
+        }
+    }
+    assert!(opened <= limits::VIEWER_BURST, "{opened} branches");
+    assert_eq!(
+        ends(&bench.leave("good")),
+        [End::Left],
+        "untouched until then"
+    );
+}
+
+#[test]
+fn a_flood_of_names_is_refused_in_words_and_does_not_last() {
+    let mut bench = Bench::live(2);
+    let mut refusals = 0;
+    for number in 0..1000 {
+        let viewer = format!("v{number}");
+        let actions = bench.join(&viewer);
+        let busy = |message: &&&Outgoing| {
+            matches!(
+                message,
+                Outgoing::ViewerRefused {
+                    reason: Refusal::Busy,
+                    ..
+                }
+            )
+        };
+        refusals += told(&actions).iter().filter(busy).count();
+        bench.leave(&viewer);
+    }
+    assert!(refusals > 900, "{refusals} refusals");
+    assert!(!bench.join("late").is_empty());
+    bench.pass(limits::EVERY);
+    let joined = |action: &Action| matches!(action, Action::Report(Report::Joined { .. }));
+    assert!(bench.join("later").iter().any(joined));
 }

@@ -358,7 +358,7 @@ fn a_full_host_refuses_each_join_once() {
         let refused = bench.join("w");
         assert!(refused.contains(&Action::Report(Report::Refused {
             viewer: ViewerId::new("w"),
-            max: 1,
+            reason: Refusal::Full { max: 1 },
             first,
         })));
         assert_eq!(
@@ -471,12 +471,13 @@ fn a_candidate_names_its_m_line_as_the_offer_does() {
 fn a_flood_of_joins_and_leaves_waits_for_branches_to_close() {
     let mut bench = Bench::live(1);
     for round in 1..=1 + CLOSING_SPARE as u64 {
+        let viewer = format!("v{round}");
         assert!(
             bench
-                .join("v")
+                .join(&viewer)
                 .contains(&Action::OpenBranch(BranchId(round), Certificate::First))
         );
-        bench.leave("v");
+        bench.leave(&viewer);
     }
     let waiting = bench.join("v");
     assert!(

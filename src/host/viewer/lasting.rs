@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 
-use super::{State, Viewer, WAIT_FOR_ROOM};
+use super::{ANSWER_WITHIN, State, Viewer, WAIT_FOR_ROOM};
 use crate::{
     host::{action::Action, end::Rebuild},
     media::BranchId,
@@ -13,6 +13,9 @@ use crate::{
 /// How long a viewer that watches may send no RTCP. Browsers report every second or so (RFC 3550 §6.2), so
 /// that every fifth packet may be lost and ten seconds of outage are no more than a moment's trouble.
 pub const SILENT_FOR: Duration = Duration::from_secs(10);
+/// When others wait to come in, so long may a viewer that has never watched leave its offer unanswered. A page
+/// needs a trip through the lobby and the start of its decoder: a second, or a few on a slow telephone.
+pub const ANSWER_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 /// For the first RTCP after DTLS is up.
 pub const HEARD_WITHIN: Duration = Duration::from_secs(20);
 /// How often a viewer may be given another branch within [`REBUILD_WINDOW`].
@@ -41,6 +44,26 @@ impl Viewer {
 
     pub fn is_disconnected(&self) -> bool {
         matches!(self.state, State::Disconnected { .. })
+    }
+
+    /// Holds a branch and has not watched yet.
+    pub fn is_half_open(&self) -> bool {
+        !self.was_live && !self.is_waiting()
+    }
+
+    /// Has watched before: it need not queue behind those who are only on their way in.
+    pub fn has_watched(&self) -> bool {
+        self.was_live
+    }
+
+    /// When it has to make way for others that want to come in: it has never watched, and leaves its offer unanswered.
+    pub fn makes_way_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Offered { deadline, .. } if !self.was_live => {
+                Some(deadline - (ANSWER_WITHIN - ANSWER_UNDER_PRESSURE))
+            }
+            _ => None,
+        }
     }
 
     /// Our address on the way to it, where it is known.
