@@ -9,6 +9,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 UNITDIR ?= /usr/lib/systemd/system
 SYSUSERSDIR ?= /usr/lib/sysusers.d
+UDEVDIR ?= /usr/lib/udev
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 # Arguments for `perch demo`, such as DEMO="--listen 0.0.0.0:8080 --audio".
@@ -88,6 +89,8 @@ install: ## Install under DESTDIR and PREFIX what `make release` built
 	sed 's|^ExecStart=/usr/bin/perch|ExecStart=$(PREFIX)/bin/perch|' systemd/perch.service >"$(DESTDIR)$(UNITDIR)/perch.service"
 	chmod 644 "$(DESTDIR)$(UNITDIR)/perch.service"
 	install -Dm644 systemd/perch.sysusers "$(DESTDIR)$(SYSUSERSDIR)/perch.conf"
+	install -Dm644 systemd/60-perch.rules "$(DESTDIR)$(UDEVDIR)/rules.d/60-perch.rules"
+	install -Dm644 systemd/perch-reboot.conf "$(DESTDIR)$(PREFIX)/share/perch/systemd/reboot.conf"
 
 .PHONY: needs-build needs-test
 needs-build:

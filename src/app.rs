@@ -19,13 +19,14 @@ use url::Url;
 
 use crate::{
     config::{Config, Lobby as LobbyConfig},
-    host::{self, HostStatus},
+    host::{self, HostError, HostStatus},
     lobby::{self, Lobby, keys::Keys, link},
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
     },
     network::{self, Network},
+    sentence,
     signaling::{
         client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
@@ -69,7 +70,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
 
     let (line, line_commands) = mpsc::channel(LINE_QUEUE);
     let (line_reports, line_events) = mpsc::channel(LINE_QUEUE);
-    let (line_state, _) = watch::channel(LineState::default());
+    let (line_state, line_states) = watch::channel(LineState::default());
     let (network_shown, network) = watch::channel(Network::read());
     tokio::spawn(network::follow(network_shown));
     let settings = line_settings(&config, embedded.as_ref())?;
@@ -85,7 +86,12 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
 
     let (status, statuses) = watch::channel(HostStatus::default());
     let title = config.stream.title.clone();
-    let speaker = tokio::spawn(tell_systemd(title, statuses));
+    let speaker = tokio::spawn(sentence::tell_systemd(
+        title,
+        statuses,
+        line_states,
+        camera.clone(),
+    ));
     if let Some(embedded) = &embedded {
         embedded.announce(mode);
     }
@@ -96,12 +102,17 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         line,
         line_events,
         status,
+        watchdog: systemd::watchdog(),
         network,
     };
     let outcome = host::run(&config.viewers, links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
     take_down(camera, line_task, embedded).await;
+    if outcome.as_ref().is_err_and(HostError::is_hang) {
+        // Whatever hangs may hang the process's end, too.
+        systemd::trigger_watchdog();
+    }
     outcome.context("the host had to stop")
 }
 
@@ -254,35 +265,14 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// READY with the first stream, then a sentence for each change.
-async fn tell_systemd(title: String, mut statuses: watch::Receiver<HostStatus>) {
-    let mut ready = false;
-    while statuses.changed().await.is_ok() {
-        let status = statuses.borrow_and_update().clone();
-        if status.line_up && !ready {
-            ready = true;
-            systemd::ready();
-        }
-        systemd::status(&sentence(&title, &status));
-    }
-}
-
-fn sentence(title: &str, status: &HostStatus) -> String {
-    let viewers = match status.viewers {
-        1 => "1 viewer".to_owned(),
-        n => format!("{n} viewers"),
-    };
-    if status.line_up {
-        format!("live as '{title}', {viewers}")
-    } else {
-        format!("no line to the lobby, dialing; {viewers}")
-    }
-}
-
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, and SIGHUP from a terminal that goes away. Elsewhere SIGHUP does nothing: it asks
+/// daemons to read their configuration again, which here takes a restart, and must not take the
+/// picture from those who watch.
 struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    by_terminal: bool,
 }
 
 impl Stop {
@@ -290,35 +280,25 @@ impl Stop {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            by_terminal: io::stdin().is_terminal(),
         })
     }
 
     async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => info!("SIGTERM: stopping"),
-            _ = self.interrupt.recv() => info!("SIGINT: stopping"),
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return info!("SIGTERM: stopping"),
+                _ = self.interrupt.recv() => return info!("SIGINT: stopping"),
+                _ = self.hang_up.recv() => {
+                    if self.by_terminal {
+                        return info!("SIGHUP: the terminal is gone, stopping");
+                    }
+                    info!(
+                        "SIGHUP does nothing; the configuration is read at the start, so restart to change it"
+                    );
+                }
+            }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::signaling::message::StreamId;
-
-    #[test]
-    fn a_technician_reads_how_it_is() {
-        let mut status = HostStatus {
-            stream_id: Some(StreamId::new("s")),
-            viewers: 1,
-            line_up: true,
-        };
-        assert_eq!(sentence("Porch", &status), "live as 'Porch', 1 viewer");
-        status.viewers = 3;
-        status.line_up = false;
-        assert_eq!(
-            sentence("Porch", &status),
-            "no line to the lobby, dialing; 3 viewers"
-        );
     }
 }

@@ -13,6 +13,7 @@ pub mod lobby;
 pub mod media;
 pub mod network;
 pub mod secret;
+pub mod sentence;
 pub mod signaling;
 pub mod systemd;
 pub mod telemetry;

@@ -78,6 +78,7 @@ impl Stage {
             line,
             line_events: heard,
             status,
+            watchdog: None,
             network: watch::channel(Network::default()).1,
         };
         let host = tokio::spawn(async move {

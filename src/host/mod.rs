@@ -33,12 +33,16 @@ use crate::{
         client::{LineCommand, LineEvent},
         message::{Outgoing, StreamId},
     },
+    systemd,
 };
 
 /// How long the line may take to say `live:end` and close before the branches are closed all the same.
 pub const LINE_CLOSES_WITHIN: Duration = Duration::from_millis(500);
 /// How long the branches may take to close when the host goes down.
 pub const BRANCHES_CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A watchdog that could not be fed is thought of again so soon.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Messages kept for a line that is slow to take them: some 40 viewers' offers and candidates.
 const OUTBOX_MAX: usize = 1024;
@@ -54,6 +58,8 @@ pub struct Links {
     pub network: watch::Receiver<Network>,
     /// Where the host shows how it is; changes only are sent.
     pub status: watch::Sender<HostStatus>,
+    /// How often systemd's watchdog is fed; see [`crate::systemd::watchdog`].
+    pub watchdog: Option<Duration>,
 }
 
 /// How the host is.
@@ -84,6 +90,13 @@ pub enum HostError {
     TaskGone(&'static str),
 }
 
+impl HostError {
+    /// Threads are stuck for good.
+    pub fn is_hang(&self) -> bool {
+        matches!(self, Self::CameraHangs(_) | Self::TeardownHung(_))
+    }
+}
+
 /// Serves viewers until `shutdown` resolves. On the way out, clean or not, the lobby hears of the
 /// stream's end first and then the branches are closed.
 pub async fn run(
@@ -98,6 +111,8 @@ pub async fn run(
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,
+        next_feed: links.watchdog.map(|_| now()),
+        starved: 0,
         known_network,
         links,
     };
@@ -111,6 +126,8 @@ pub async fn run(
 enum Input {
     ShutDown,
     Deadline,
+    /// It is time to feed the watchdog.
+    Feed,
     MessageSent,
     Line(LineEvent),
     Media(MediaEvent),
@@ -124,6 +141,9 @@ struct Host {
     /// Never waited for: a line that is slow to take messages holds up nobody's media.
     outbox: VecDeque<Outgoing>,
     outbox_overflowed: bool,
+    next_feed: Option<Instant>,
+    /// How often in a row the watchdog was not fed.
+    starved: u32,
     /// As the roster knows it.
     known_network: Network,
     links: Links,
@@ -136,6 +156,10 @@ impl Host {
             match self.next_input(shutdown.as_mut()).await? {
                 Input::ShutDown => return Ok(()),
                 Input::Deadline => self.roster.tick(now()),
+                Input::Feed => {
+                    self.feed();
+                    continue;
+                }
                 Input::MessageSent => continue,
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
@@ -154,6 +178,7 @@ impl Host {
         tokio::select! {
             () = shutdown => Ok(Input::ShutDown),
             () = until(self.roster.next_deadline()) => Ok(Input::Deadline),
+            () = until(self.next_feed) => Ok(Input::Feed),
             permit = links.line.reserve(), if !self.outbox.is_empty() => {
                 let permit = permit.map_err(|_| HostError::TaskGone("line"))?;
                 if let Some(message) = self.outbox.pop_front() {
@@ -212,6 +237,29 @@ impl Host {
         let mut branches = self.branches.values();
         if branches.any(|branch| !branch.offers(profile_level_id)) {
             self.roster.rebuild_all(Rebuild::PictureChanged, now());
+        }
+    }
+
+    /// Tells systemd that all is well, or keeps silent: frames flow, or somebody does something about their
+    /// absence. From here, because this is the loop that everything hangs on.
+    fn feed(&mut self) {
+        let Some(every) = self.links.watchdog else {
+            return;
+        };
+        if self.links.camera.status().borrow().is_looked_after(now()) {
+            systemd::feed_watchdog();
+            self.starved = 0;
+            self.next_feed = Some(now() + every);
+            return;
+        }
+        // After a time in which the whole process stood still, the camera's task may just not have had its turn yet.
+        self.next_feed = Some(now() + every.min(ASK_AGAIN));
+        self.starved = self.starved.saturating_add(1);
+        if self.starved == 2 {
+            warn!(
+                event = "watchdog-starves",
+                "nobody looks after the camera any more; systemd's watchdog will end this process"
+            );
         }
     }
 
