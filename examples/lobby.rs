@@ -54,10 +54,11 @@ async fn main() -> anyhow::Result<()> {
         listen: arguments.listen,
         secret: keys.secret,
         watch_key: keys.watch_key,
+        tls: None,
         limits: Limits::default(),
     })
     .await?;
-    let links = link::watch_links(lobby.addr(), &watch_key);
+    let links = link::watch_links(lobby.addr(), None, &watch_key);
     let ready = serde_json::json!({
         "url": format!("http://{}", lobby.addr()),
         "watchLink": links.first(),

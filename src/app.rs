@@ -20,7 +20,7 @@ use url::Url;
 use crate::{
     config::{Config, Lobby as LobbyConfig},
     host::{self, HostError, HostStatus},
-    lobby::{self, Lobby, keys::Keys, link},
+    lobby::{self, Lobby, keys::Keys, link, tls::TlsFiles},
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
@@ -161,6 +161,7 @@ async fn take_down(camera: Camera, line: JoinHandle<()>, embedded: Option<Embedd
 struct Embedded {
     lobby: Lobby,
     keys: Keys,
+    tls: Option<TlsFiles>,
 }
 
 async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embedded>> {
@@ -180,24 +181,22 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
         listen: config.embedded_lobby.listen,
         secret: keys.secret.clone(),
         watch_key: keys.watch_key.clone(),
+        tls: config.embedded_lobby.tls.clone(),
         limits: lobby::Limits::default(),
     })
     .await?;
     info!(address = %lobby.addr(), "embedded lobby is open");
-    Ok(Some(Embedded { lobby, keys }))
+    Ok(Some(Embedded {
+        lobby,
+        keys,
+        tls: config.embedded_lobby.tls.clone(),
+    }))
 }
 
 impl Embedded {
-    /// Where the daemon itself dials: the loopback, whatever the lobby listens on beside it.
     fn url(&self) -> anyhow::Result<Url> {
-        let addr = self.lobby.addr();
-        let host = match addr {
-            _ if !addr.ip().is_unspecified() => addr.ip(),
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        let dialed = std::net::SocketAddr::new(host, addr.port());
-        Url::parse(&format!("http://{dialed}/")).context("the embedded lobby's address is no URL")
+        Url::parse(&format!("http://{}/", self.lobby.own_addr()))
+            .context("the embedded lobby's address is no URL")
     }
 
     fn credentials(&self) -> Credentials {
@@ -211,7 +210,9 @@ impl Embedded {
     /// Shows the watch link to a person at a terminal. It is a key: it never goes to a log.
     fn announce(&self, mode: Mode) {
         if mode == Mode::Demo || io::stdout().is_terminal() {
-            print_watch_link(&link::watch_links(self.lobby.addr(), &self.keys.watch_key));
+            let links =
+                link::watch_links(self.lobby.addr(), self.tls.as_ref(), &self.keys.watch_key);
+            print_watch_link(&links);
         }
     }
 }
@@ -229,7 +230,8 @@ pub fn show_link(config: &Config) -> anyhow::Result<()> {
         "with port 0 in [embedded_lobby] listen the port is another one at each start: set a port"
     );
     let keys = Keys::load(&state_dir()?)?;
-    print_watch_link(&link::watch_links(listen, &keys.watch_key));
+    let tls = config.embedded_lobby.tls.as_ref();
+    print_watch_link(&link::watch_links(listen, tls, &keys.watch_key));
     Ok(())
 }
 

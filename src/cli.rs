@@ -306,6 +306,14 @@ fn unusable_files(config: &Config) -> Vec<String> {
             faults.push(format!("lobby.ca_file: {}: {why}", file.display()));
         }
     }
+    if config.embedded_lobby.enabled
+        && let Some(files) = &config.embedded_lobby.tls
+        && let Err(error) = files.load()
+    {
+        faults.push(format!(
+            "embedded_lobby.certificate_file, key_file: {error}"
+        ));
+    }
     if let Err(error) = IceServers::new(&config.ice).uris(now) {
         faults.push(format!("ice.servers: {error}"));
     }

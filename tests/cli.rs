@@ -106,6 +106,20 @@ fn check_reads_the_files_that_are_named() {
 }
 
 #[test]
+fn check_reads_the_embedded_lobbys_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\n\
+                certificate_file = 'lobby.pem'\nkey_file = 'lobby.key'\n";
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    let (code, _, stderr) = run(&mut perch(&["check", "--config", &file(directory.path())]));
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("embedded_lobby.certificate_file") && stderr.contains("lobby.pem"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_wrong_configuration_is_not_worth_a_restart() {
     let directory = configured("width = 3\n");
     let (code, stdout, stderr) = run(&mut perch(&["run", "--config", &file(directory.path())]));

@@ -20,7 +20,7 @@ use std::{
 
 use url::Url;
 
-use crate::media::sdp::CandidatePolicy;
+use crate::{lobby::tls::TlsFiles, media::sdp::CandidatePolicy};
 
 pub use problem::{ConfigError, Origin, Problem};
 pub(crate) use schema::nearest;
@@ -140,6 +140,8 @@ pub enum IceAuth {
 pub struct EmbeddedLobby {
     pub enabled: bool,
     pub listen: SocketAddr,
+    /// Nothing: plain HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 /// What `perch demo` is told on the command line.

@@ -96,4 +96,6 @@ pub(super) struct IceServer {
 pub(super) struct EmbeddedLobby {
     pub enabled: bool,
     pub listen: String,
+    pub certificate_file: String,
+    pub key_file: String,
 }

@@ -104,6 +104,8 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Text,
         "an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
     ),
+    key("embedded_lobby.certificate_file", Kind::Text, A_FILE),
+    key("embedded_lobby.key_file", Kind::Text, A_FILE),
 ];
 
 /// What stands at a path.

@@ -18,7 +18,7 @@ use super::{
     raw::{self, Raw},
     schema,
 };
-use crate::media::sdp::CandidatePolicy;
+use crate::{lobby::tls::TlsFiles, media::sdp::CandidatePolicy};
 
 const SHORTEST_TTL: i64 = 30;
 const LONGEST_TTL: i64 = 30 * 24 * 60 * 60;
@@ -86,6 +86,7 @@ pub(super) fn validate(
         embedded_lobby: EmbeddedLobby {
             enabled: raw.embedded_lobby.enabled,
             listen: check.listen(&raw.embedded_lobby.listen),
+            tls: check.tls(&raw.embedded_lobby),
         },
     };
     check.one_lobby(raw);
@@ -413,6 +414,22 @@ impl Check<'_> {
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }
         }
+    }
+
+    fn tls(&mut self, raw: &raw::EmbeddedLobby) -> Option<TlsFiles> {
+        let certificate = self.file(&raw.certificate_file);
+        let key = self.file(&raw.key_file);
+        let (alone, other) = match (certificate, key) {
+            (Some(certificate), Some(key)) => return Some(TlsFiles { certificate, key }),
+            (None, None) => return None,
+            (Some(_), None) => ("certificate_file", "key_file"),
+            (None, Some(_)) => ("key_file", "certificate_file"),
+        };
+        self.problem(
+            &format!("embedded_lobby.{alone}"),
+            format!("stands alone; TLS needs {other} as well"),
+        );
+        None
     }
 
     /// The host has one line, to one lobby.

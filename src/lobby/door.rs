@@ -28,9 +28,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, Sleep, sleep},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::http::network;
+use super::{http::network, tls::Stream};
 
 /// How long the listener rests after an error of `accept` that will not pass by itself, such as a lack
 /// of file descriptors.
@@ -105,7 +106,7 @@ pub struct Peer(pub Arc<Connection>);
 
 impl Connected<IncomingStream<'_, Door>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self(stream.io().connection.clone())
+        Self(stream.io().connection().clone())
     }
 }
 
@@ -180,9 +181,10 @@ fn is_this_machine(peer: IpAddr, local: IpAddr) -> bool {
 }
 
 /// The listener.
-#[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
+    /// Nothing: the door of a lobby without TLS.
+    tls: Option<TlsAcceptor>,
     limits: DoorLimits,
     connections: Arc<Connections>,
     /// When somebody was last turned away with a line in the log.
@@ -190,9 +192,15 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn new(listener: TcpListener, limits: DoorLimits, connections: Arc<Connections>) -> Self {
+    pub fn new(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        limits: DoorLimits,
+        connections: Arc<Connections>,
+    ) -> Self {
         Self {
             listener,
+            tls,
             limits,
             connections,
             complained: None,
@@ -216,10 +224,10 @@ impl Door {
 }
 
 impl Listener for Door {
-    type Io = Guarded;
+    type Io = Stream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
         loop {
             let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -245,10 +253,8 @@ impl Listener for Door {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, %peer, "TCP_NODELAY was refused");
             }
-            return (
-                Guarded::new(stream, connection, self.limits, self.connections.clone()),
-                peer,
-            );
+            let stream = Guarded::new(stream, connection, self.limits, self.connections.clone());
+            return (Stream::new(stream, self.tls.as_ref()), peer);
         }
     }
 
@@ -286,6 +292,10 @@ impl Guarded {
             entrance: Some(Box::pin(sleep(limits.entrance))),
             stalled: None,
         }
+    }
+
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Whether the peer has taken too long to say what it wants.

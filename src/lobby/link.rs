@@ -8,6 +8,7 @@ use std::{
 
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
+use super::tls::TlsFiles;
 use crate::secret::Secret;
 
 /// Addresses that belong to nobody (RFC 5737, RFC 3849): the way to them shows which of our own
@@ -17,10 +18,20 @@ const SOMEWHERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0,
 
 /// The links under which a lobby that listens on `listen` can be watched, the likeliest first; at
 /// least one. They carry the key: for the terminal of whoever started the lobby, not for logs.
-pub fn watch_links(listen: SocketAddr, watch_key: &Secret) -> Vec<String> {
-    hosts(listen.ip())
+///
+/// With TLS a browser takes the certificate's names only, so the link has the first of them.
+pub fn watch_links(listen: SocketAddr, tls: Option<&TlsFiles>, watch_key: &Secret) -> Vec<String> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let name = tls.and_then(TlsFiles::name);
+    name.map_or_else(|| hosts(listen.ip()), |name| vec![name])
         .into_iter()
-        .map(|host| format!("http://{host}:{}/#{}", listen.port(), watch_key.expose()))
+        .map(|host| {
+            format!(
+                "{scheme}://{host}:{}/#{}",
+                listen.port(),
+                watch_key.expose()
+            )
+        })
         .collect()
 }
 
@@ -86,7 +97,7 @@ mod tests {
     use super::*;
 
     fn links(listen: &str) -> Vec<String> {
-        watch_links(listen.parse().unwrap(), &Secret::new("the-key"))
+        watch_links(listen.parse().unwrap(), None, &Secret::new("the-key"))
     }
 
     #[test]

@@ -14,17 +14,25 @@ mod page;
 mod random;
 pub mod relay;
 mod throttle;
+pub mod tls;
 mod wire;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use socketioxide::{ParserConfig, SocketIo, TransportType};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use self::{
     auth::Gate,
     desk::Desk,
     door::{Connections, Door, DoorLimits, Peer},
+    tls::{TlsError, TlsFiles},
 };
 pub use self::{page::is_included as page_is_included, throttle::Rate};
 use crate::secret::Secret;
@@ -44,6 +52,8 @@ pub struct Settings {
     pub secret: Secret,
     /// What the watch link carries; buys a token that may only watch.
     pub watch_key: Secret,
+    /// Nothing: plain HTTP.
+    pub tls: Option<TlsFiles>,
     pub limits: Limits,
 }
 
@@ -112,6 +122,11 @@ pub enum LobbyError {
         listen: SocketAddr,
         source: io::Error,
     },
+    /// The files have to be mended.
+    #[error(
+        "the embedded lobby has no TLS: {0}; check [embedded_lobby] certificate_file and key_file"
+    )]
+    Tls(#[from] TlsError),
     /// The key has to be made anew.
     #[error("the embedded lobby's {which} is too short: at least {MIN_KEY} bytes are needed")]
     ShortKey { which: &'static str },
@@ -120,11 +135,12 @@ pub enum LobbyError {
 /// A running lobby. It stops when it is dropped, without a goodbye.
 pub struct Lobby {
     addr: SocketAddr,
+    own_addr: SocketAddr,
     io: SocketIo,
     desk: Arc<Desk>,
     connections: Arc<Connections>,
-    server: JoinHandle<()>,
-    announcer: JoinHandle<()>,
+    /// Servers and what keeps their state.
+    tasks: JoinSet<()>,
 }
 
 /// Starts the lobby. It listens when this returns.
@@ -133,6 +149,7 @@ pub async fn start(settings: Settings) -> Result<Lobby, LobbyError> {
         listen,
         secret,
         watch_key,
+        tls,
         limits,
     } = settings;
     for (which, key) in [("secret", &secret), ("watch key", &watch_key)] {
@@ -140,9 +157,8 @@ pub async fn start(settings: Settings) -> Result<Lobby, LobbyError> {
             return Err(LobbyError::ShortKey { which });
         }
     }
-    let failed = |source| LobbyError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let addr = listener.local_addr().map_err(failed)?;
+    let (listener, addr) = listen_on(listen).await?;
+    let mut tasks = JoinSet::new();
 
     let gate = Arc::new(Gate::new(&secret, watch_key));
     let (sockets, io) = socket_io(&limits);
@@ -150,30 +166,69 @@ pub async fn start(settings: Settings) -> Result<Lobby, LobbyError> {
     let router = http::guarded(http::routes(gate).layer(sockets));
 
     let connections = Arc::new(Connections::default());
-    let door = Door::new(listener, door_limits(&limits), connections.clone());
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let server = tokio::spawn(async move {
-        // Never returns: errors of single connections are dealt with inside.
-        let _ = axum::serve(door, service).await;
-    });
-    let announcer = tokio::spawn({
+    let mut serve = |listener, tls: Option<TlsAcceptor>| {
+        let door = Door::new(listener, tls, door_limits(&limits), connections.clone());
+        let service = router.clone().into_make_service_with_connect_info::<Peer>();
+        tasks.spawn(async move {
+            // Never returns: errors of single connections are dealt with inside.
+            let _ = axum::serve(door, service).await;
+        });
+    };
+    let own_addr = match tls {
+        None => {
+            serve(listener, None);
+            on_this_machine(addr)
+        }
+        Some(files) => {
+            let (acceptor, keep_fresh) = tls::serve(files, tls::LOOK_EVERY)?;
+            serve(listener, Some(acceptor));
+            // The certificate is for a name that others know us by, not for the loopback.
+            let (own, own_addr) = listen_on((Ipv4Addr::LOCALHOST, 0).into()).await?;
+            serve(own, None);
+            tasks.spawn(keep_fresh);
+            own_addr
+        }
+    };
+    tasks.spawn({
         let (desk, io) = (desk.clone(), io.clone());
         async move { desk.announce(io).await }
     });
     Ok(Lobby {
         addr,
+        own_addr,
         io,
         desk,
         connections,
-        server,
-        announcer,
+        tasks,
     })
+}
+
+async fn listen_on(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), LobbyError> {
+    let failed = |source| LobbyError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+/// How this machine itself reaches a listener.
+fn on_this_machine(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr {
+        _ if !addr.ip().is_unspecified() => addr.ip(),
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 impl Lobby {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where the daemon's own host dials: without TLS, and from outside only if the lobby has none.
+    pub fn own_addr(&self) -> SocketAddr {
+        self.own_addr
     }
 
     /// Sockets that have said something, and streams alive.
@@ -188,9 +243,8 @@ impl Lobby {
 
     /// Stops listening, says goodbye to every socket and closes what is left: within a second.
     pub async fn shutdown(mut self) {
-        self.server.abort();
-        // Cancelled, as asked; the port is free now.
-        let _ = (&mut self.server).await;
+        // The ports are free when this is done.
+        self.tasks.shutdown().await;
         if tokio::time::timeout(GOODBYE, self.io.close())
             .await
             .is_err()
@@ -203,8 +257,7 @@ impl Lobby {
 
 impl Drop for Lobby {
     fn drop(&mut self) {
-        self.server.abort();
-        self.announcer.abort();
+        // The tasks end with their set.
         self.connections.close_all();
     }
 }

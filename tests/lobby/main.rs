@@ -6,4 +6,5 @@ mod endings;
 mod entrance;
 mod line;
 mod talk;
+mod tls;
 mod wire;

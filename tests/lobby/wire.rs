@@ -41,6 +41,7 @@ pub fn settings(listen: SocketAddr, limits: Limits) -> Settings {
         listen,
         secret: Secret::new(SECRET),
         watch_key: Secret::new(WATCH_KEY),
+        tls: None,
         limits,
     }
 }
