@@ -38,6 +38,8 @@ pub enum End {
     PictureChanged,
     /// Too many viewers were on their way in before it.
     Crowded,
+    /// The process has too few file descriptors left for another branch.
+    Exhausted,
     /// An element of the viewer's branch failed.
     BranchError,
 }
@@ -91,7 +93,7 @@ pub struct Row {
 
 impl End {
     /// Every end, in the table's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Left,
         Self::HungUp,
         Self::Rejoined,
@@ -107,6 +109,7 @@ impl End {
         Self::NetworkChanged,
         Self::PictureChanged,
         Self::Crowded,
+        Self::Exhausted,
         Self::BranchError,
     ];
 
@@ -130,6 +133,7 @@ impl End {
             Self::NetworkChanged => row("network-changed", Level::INFO, false, "an address of this device went away, and the viewer could not be reached from another"),
             Self::PictureChanged => row("picture-changed", Level::INFO, false, "the camera's picture has changed its kind, and the viewer could not be given a new connection"),
             Self::Crowded      => row("crowded",       Level::INFO, false, "too many viewers were connecting at once"),
+            Self::Exhausted    => row("exhausted",     Level::WARN, false, "the process is out of file descriptors for another viewer; a service's limit is LimitNOFILE="),
             Self::BranchError  => row("branch-error",  Level::WARN, true,  "the viewer's branch failed"),
         }
     }

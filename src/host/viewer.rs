@@ -391,6 +391,7 @@ impl Viewer {
             BranchEvent::AnswerRejected { why } => return ended(End::BadAnswer, why),
             BranchEvent::Failed => return ControlFlow::Break(self.failure().into()),
             BranchEvent::HungUp => return ControlFlow::Break(End::HungUp.into()),
+            BranchEvent::Exhausted { why } => return ended(End::Exhausted, why),
             BranchEvent::Error { why } => return ended(End::BranchError, why),
             BranchEvent::Closed => {}
         }

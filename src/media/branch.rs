@@ -36,7 +36,8 @@ use self::{
     transport::{configure_ice, listen_for_rtcp, show_certificate},
 };
 use super::{
-    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264, offer,
+    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, descriptors,
+    h264, offer,
 };
 use crate::signaling::message::Candidate;
 
@@ -59,6 +60,8 @@ enum Command {
     AddCandidate(Option<Candidate>),
     /// From the branch's own `webrtcbin`, in order with the rest.
     Follow(WebRTCPeerConnectionState),
+    /// From the branch's own `webrtcbin`, too: its sockets are all there.
+    Gathered,
     Close,
 }
 
@@ -138,17 +141,25 @@ async fn live(
 ) {
     let opening = reporter.clone();
     let opened = on_branch_thread(move || {
-        Pipeline::open(id, certificate, &feed, opening).map_err(|why| BranchEvent::Error { why })
+        let place = descriptors::place().map_err(|why| BranchEvent::Exhausted { why })?;
+        Pipeline::open(id, certificate, &feed, opening)
+            .map(|pipeline| (pipeline, place))
+            .map_err(|why| BranchEvent::Error { why })
     });
     match opened.await {
         Err(event) => {
             reporter.send(event);
             while !matches!(requests.recv().await, None | Some(Command::Close)) {}
         }
-        Ok(mut pipeline) => {
+        Ok((mut pipeline, place)) => {
+            let mut place = Some(place);
             while let Some(command) = requests.recv().await
                 && !matches!(command, Command::Close)
             {
+                if matches!(command, Command::Gathered) {
+                    drop(place.take());
+                    continue;
+                }
                 let reporter = reporter.clone();
                 pipeline = on_branch_thread(move || {
                     pipeline.carry_out(command, reporter);
@@ -278,6 +289,7 @@ impl Pipeline {
                     == WebRTCICEGatheringState::Complete
                 {
                     reports.send(BranchEvent::Candidate(None));
+                    reports.to_branch(Command::Gathered);
                 }
             });
 
@@ -303,7 +315,7 @@ impl Pipeline {
                 }
             }
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
-            Command::AddCandidate(None) | Command::Close => {}
+            Command::AddCandidate(None) | Command::Gathered | Command::Close => {}
         }
     }
 

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod camera;
 pub mod certificate;
 pub mod check;
+mod descriptors;
 pub mod devices;
 pub mod h264;
 pub mod ice;
@@ -84,6 +85,8 @@ pub enum BranchEvent {
     Failed,
     /// The viewer closed its side (DTLS close_notify).
     HungUp,
+    /// The process has no room for this branch.
+    Exhausted { why: String },
     /// An element of this branch reported an error.
     Error { why: String },
     /// The branch is gone: every thread, socket and buffer of it. Always the last event.

@@ -514,6 +514,7 @@ fn a_branch_that_does_not_close_is_fatal() {
 fn events_of_a_branch_end_its_viewer_with_a_reason() {
     for (event, end) in [
         (BranchEvent::HungUp, End::HungUp),
+        (BranchEvent::Exhausted { why: "x".into() }, End::Exhausted),
         (BranchEvent::Error { why: "x".into() }, End::BranchError),
         (
             BranchEvent::AnswerRejected { why: "x".into() },
