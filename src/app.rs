@@ -59,6 +59,12 @@ pub enum Mode {
 
 /// Goes live and stays so until SIGTERM or SIGINT.
 pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    info!(
+        event = "starting",
+        version = env!("CARGO_PKG_VERSION"),
+        gstreamer = media::devices::gstreamer_version(),
+        "Perch starts"
+    );
     let mut stop = Stop::listen()?;
     let embedded = start_lobby(&config, mode).await?;
 
@@ -148,13 +154,16 @@ fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result
 /// The other way round than up: nobody is left speaking to something that is gone.
 async fn take_down(camera: Camera, line: JoinHandle<()>, embedded: Option<Embedded>) {
     if timeout(CAMERA_STOPS_WITHIN, camera.stop()).await.is_err() {
-        warn!("the camera does not stop; its device is freed with the process");
+        warn!(
+            event = "camera-left-open",
+            "the camera does not stop; its device is freed with the process"
+        );
     }
     let _ = timeout(LINE_ENDS_WITHIN, line).await;
     if let Some(embedded) = embedded {
         embedded.lobby.shutdown().await;
     }
-    info!("stopped");
+    info!(event = "stopped", "stopped");
 }
 
 /// The lobby inside this process, with what it takes to dial it and to watch.
@@ -185,7 +194,7 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
         limits: lobby::Limits::default(),
     })
     .await?;
-    info!(address = %lobby.addr(), "embedded lobby is open");
+    info!(event = "lobby-open", address = %lobby.addr(), "embedded lobby is open");
     Ok(Some(Embedded {
         lobby,
         keys,
@@ -290,13 +299,14 @@ impl Stop {
     async fn wait(&mut self) {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return info!("SIGTERM: stopping"),
-                _ = self.interrupt.recv() => return info!("SIGINT: stopping"),
+                _ = self.terminate.recv() => return info!(event = "stopping", "SIGTERM: stopping"),
+                _ = self.interrupt.recv() => return info!(event = "stopping", "SIGINT: stopping"),
                 _ = self.hang_up.recv() => {
                     if self.by_terminal {
-                        return info!("SIGHUP: the terminal is gone, stopping");
+                        return info!(event = "stopping", "SIGHUP: the terminal is gone, stopping");
                     }
                     info!(
+                        event = "hangup-ignored",
                         "SIGHUP does nothing; the configuration is read at the start, so restart to change it"
                     );
                 }

@@ -143,8 +143,8 @@ fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> Ex
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One event for each line: a journal shows events.
-            for line in format!("{error:#}").lines().filter(|line| !line.is_empty()) {
-                tracing::error!("{line}");
+            for line in for_the_journal(&error) {
+                tracing::error!(event = "failed", "{line}");
             }
             exit_code(&error)
         }
@@ -189,12 +189,39 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
+/// An error with its causes, except for those that it names in its own words.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// One line for each thing that is wrong. What a person at a terminal is shown of how to write a
+/// configuration stays with `perch check`.
+fn for_the_journal(error: &anyhow::Error) -> Vec<String> {
+    let text = told(error);
+    let lines = text.lines().filter(|line| !line.is_empty());
+    match error.downcast_ref() {
+        Some(ConfigError::Missing { .. }) => lines
+            .take(1)
+            .map(|line| format!("{line} `perch check` shows how to write one."))
+            .collect(),
+        _ => lines.map(str::to_owned).collect(),
+    }
+}
+
 /// The result of a command that is asked by a person: to standard output, or why there is none.
 fn answer(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("perch: {error:#}");
+            eprintln!("perch: {}", told(&error));
             ExitCode::FAILURE
         }
     }
@@ -355,8 +382,31 @@ fn print_token(token: &Token) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::media::profile::ProfileError;
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_not_said_again() {
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let said = format!("cannot listen: {taken}");
+        let error = anyhow::Error::from(taken).context(said.clone());
+        assert_eq!(told(&error), said);
+        let error = error.context("no lobby");
+        assert_eq!(told(&error), format!("no lobby: {said}"));
+    }
+
+    #[test]
+    fn the_journal_is_spared_the_lesson_for_the_terminal() {
+        let path = PathBuf::from("perch.toml");
+        let lines = for_the_journal(&ConfigError::Missing { path }.into());
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("perch.toml"), "{lines:?}");
+        let wrong = Config::from_text(Path::new("perch.toml"), "[camera]\nwidth = 3\nheight = 3");
+        let lines = for_the_journal(&wrong.expect_err("3 is odd").into());
+        assert!(lines.len() >= 2, "{lines:?}");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

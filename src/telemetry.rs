@@ -43,7 +43,11 @@ pub fn init() -> Result<(), String> {
     .then(tracing_journald::layer)
     .and_then(Result::ok);
     let output = match journal {
-        Some(journal) => journal.with_syslog_identifier("perch".to_owned()).boxed(),
+        Some(journal) => journal
+            .with_syslog_identifier("perch".to_owned())
+            // EVENT=viewer-live, not F_EVENT=: what the documentation calls them.
+            .with_field_prefix(None)
+            .boxed(),
         None => tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
             .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
@@ -109,6 +113,7 @@ fn log_panics() {
         let message = info.payload_as_str().unwrap_or("no message");
         let backtrace = std::backtrace::Backtrace::capture();
         error!(
+            event = "panic",
             place,
             backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
                 .then(|| backtrace.to_string()),

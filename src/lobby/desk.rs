@@ -224,15 +224,15 @@ impl Desk {
             Verdict::Pass => true,
             Verdict::Drop => {
                 if throttle.dropped() == 1 {
-                    warn!(user = &*seat.identity.user, peer = %seat.connection.peer(),
-                        "sends more than the lobby takes; the surplus is dropped");
+                    warn!(event = "lobby-throttled", user = &*seat.identity.user,
+                        peer = %seat.connection.peer(), "sends more than the lobby takes; the surplus is dropped");
                 }
                 false
             }
             Verdict::Abuse => {
                 if !seat.connection.is_closed() {
-                    warn!(user = &*seat.identity.user, peer = %seat.connection.peer(),
-                        dropped = throttle.dropped(), "floods the lobby; connection closed");
+                    warn!(event = "lobby-flooded", user = &*seat.identity.user,
+                        peer = %seat.connection.peer(), dropped = throttle.dropped(), "floods the lobby; connection closed");
                 }
                 seat.connection.close();
                 false
@@ -277,7 +277,7 @@ impl Room {
             let (name, payload) = wire::event(event);
             match member.socket.emit(name, &payload) {
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    warn!(peer = %member.connection.peer(),
+                    warn!(event = "lobby-reader-stalled", peer = %member.connection.peer(),
                         "does not read what the lobby sends; connection closed");
                     member.connection.close();
                 }

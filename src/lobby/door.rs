@@ -217,7 +217,7 @@ impl Door {
                 Full::House => (self.limits.connections, "the lobby"),
                 Full::Address => (self.limits.per_address, "this address"),
             };
-            warn!(%peer, max, "{who} has as many connections as it may; new ones are turned away");
+            warn!(event = "lobby-full", %peer, max, "{who} has as many connections as it may; new ones are turned away");
             self.complained = Some(Instant::now());
         }
     }

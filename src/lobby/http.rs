@@ -168,7 +168,7 @@ impl Counter {
         let was_full = bucket.is_full(now);
         let may = bucket.take(1.0, now);
         if was_full {
-            warn!(%address, "somebody opened a watch link that is not valid");
+            warn!(event = "watch-link-invalid", %address, "somebody opened a watch link that is not valid");
         }
         may
     }

@@ -21,7 +21,7 @@ use crate::tokens::Tokens;
 /// From the start to "live in the lobby".
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// The line that tells the lobby's address, and the one that tells that the host is live.
-const ADDRESS: &str = "embedded lobby is open address=";
+const ADDRESS: &str = "event=\"lobby-open\" address=";
 const LIVE: &str = "live in the lobby";
 /// The lobby's secret, for this process and its child alone.
 const SECRET: &str = "known-to-the-swarm-and-its-host-alone-0123456";
