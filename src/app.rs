@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{self, IsTerminal},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -31,6 +31,10 @@ use crate::{
         client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
     },
+    status::{
+        observer::{Observer, Sources},
+        socket::{self, StatusSocket},
+    },
     systemd,
 };
 
@@ -40,6 +44,8 @@ const EMBEDDED_TOKEN_TTL: Duration = Duration::from_secs(600);
 const EMBEDDED_SUBJECT: &str = "perch";
 /// Messages between the line and the host that may wait on either side.
 const LINE_QUEUE: usize = 256;
+/// Who asks how the host is waits in a line of this length.
+const QUESTIONS: usize = 4;
 /// How long the camera's driver may take to let go.
 const CAMERA_STOPS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the line waits for the first picture: the first viewer gets the right offer then. A camera that
@@ -66,6 +72,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         "Perch starts"
     );
     let mut stop = Stop::listen()?;
+    let started = Instant::now();
     let embedded = start_lobby(&config, mode).await?;
 
     let (media_events, media_reports) = mpsc::unbounded_channel();
@@ -95,25 +102,40 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let speaker = tokio::spawn(sentence::tell_systemd(
         title,
         statuses,
-        line_states,
+        line_states.clone(),
         camera.clone(),
     ));
     if let Some(embedded) = &embedded {
         embedded.announce(mode);
     }
 
+    let (host, questions) = mpsc::channel(QUESTIONS);
+    let observer = Observer::new(Sources {
+        started,
+        title: config.stream.title.clone(),
+        lobby: shown_lobby(&config, embedded.as_ref()),
+        embedded: embedded.is_some(),
+        viewers_max: config.viewers.max,
+        host,
+        line: line_states,
+        camera: camera.status(),
+        counters: camera.counters(),
+    });
+    let status_socket = open_status_socket(observer);
     let links = host::Links {
         camera: camera.clone(),
         media_events: media_reports,
         line,
         line_events,
         status,
+        questions,
         watchdog: systemd::watchdog(),
         network,
     };
     let outcome = host::run(&config.viewers, links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
+    drop(status_socket);
     take_down(camera, line_task, embedded).await;
     if outcome.as_ref().is_err_and(HostError::is_hang) {
         // Whatever hangs may hang the process's end, too.
@@ -149,6 +171,23 @@ fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result
         credentials,
         title: config.stream.title.clone(),
     })
+}
+
+/// A daemon that cannot be asked streams all the same.
+fn open_status_socket(observer: Observer) -> Option<StatusSocket> {
+    let path = socket::path(is_root())?;
+    socket::open(&path, observer)
+        .inspect_err(|error| info!(event = "status-socket-missing", %error, "`perch status` cannot ask this process"))
+        .ok()
+}
+
+/// Where the lobby is, without anything that may be secret.
+fn shown_lobby(config: &Config, embedded: Option<&Embedded>) -> String {
+    match (embedded, &config.lobby) {
+        (Some(embedded), _) => embedded.lobby.addr().to_string(),
+        (None, Some(lobby)) => lobby.url.origin().ascii_serialization(),
+        (None, None) => String::new(),
+    }
 }
 
 /// The other way round than up: nobody is left speaking to something that is gone.
@@ -271,7 +310,7 @@ fn state_dir() -> anyhow::Result<PathBuf> {
 }
 
 /// The owner of our own `/proc` entry is who we run as.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }

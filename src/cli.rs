@@ -1,7 +1,8 @@
 //! The command line: what can be asked of the program, and with which exit code it answers.
 
 use std::{
-    fmt::Write as _,
+    fmt::{Display, Write as _},
+    io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,6 +18,7 @@ use crate::{
     lobby,
     media::{self, branch, camera::CameraError, check, devices, ice::IceServers},
     signaling::credentials::{self, Credentials},
+    status::socket,
     telemetry,
 };
 
@@ -47,6 +49,8 @@ enum Command {
     Check(ConfigFile),
     /// List cameras and encoders, and tell which profile "auto" takes and why.
     Devices(ConfigFile),
+    /// Show how the daemon that runs is: line, camera, viewers.
+    Status(Ask),
     /// Print the watch link of the embedded lobby. It is a key to the picture.
     Link(ConfigFile),
     /// Mint a lobby token (JWT, HS256) and print it.
@@ -58,6 +62,13 @@ struct ConfigFile {
     /// The configuration file; conf.d beside it is read as well.
     #[arg(long, value_name = "FILE", help = format!("Configuration file [default: {}]", config::DEFAULT_FILE))]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Ask {
+    /// Print one JSON object; docs/observe.md describes it
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => serve(Mode::Demo, || Config::demo(&demo.into())),
         Command::Check(file) => check(file.config.as_deref()),
         Command::Devices(file) => answer(list_devices(file.config.as_deref())),
+        Command::Status(ask) => answer(show_status(&ask)),
         Command::Link(file) => answer(show_link(file.config.as_deref())),
         Command::Token(token) => answer(print_token(&token)),
     }
@@ -189,6 +201,11 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
+/// Prints an answer. Whoever asked may have heard enough (`perch status | head -1`): that is no failure.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
 /// An error with its causes, except for those that it names in its own words.
 fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -241,10 +258,10 @@ fn check(file: Option<&Path>) -> ExitCode {
         Ok(()) => {
             let report = check::check(&config);
             if let Some(plan) = &report.plan {
-                println!("picture  {plan}");
+                say(format_args!("picture  {plan}"));
             }
             for remark in &report.remarks {
-                println!("note: {remark}");
+                say(format_args!("note: {remark}"));
             }
             faults.extend(report.faults);
         }
@@ -254,7 +271,7 @@ fn check(file: Option<&Path>) -> ExitCode {
         eprintln!("fault: {fault}");
     }
     if faults.is_empty() {
-        println!("ok");
+        say("ok");
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -365,7 +382,7 @@ fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
         Config::load(file)?
     };
     media::init()?;
-    println!("{}", devices::inventory(&config)?);
+    say(devices::inventory(&config)?);
     Ok(())
 }
 
@@ -373,17 +390,26 @@ fn show_link(file: Option<&Path>) -> anyhow::Result<()> {
     app::show_link(&Config::load(file)?)
 }
 
+fn show_status(ask: &Ask) -> anyhow::Result<()> {
+    let path = socket::path_to_ask(app::is_root());
+    let status = socket::ask(&path, socket::PATIENCE)?;
+    if ask.json {
+        say(serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(())
+}
+
 fn print_token(token: &Token) -> anyhow::Result<()> {
     let secret = credentials::read_secret(&token.secret_file)?;
     let minted = credentials::mint(&secret, &token.subject, token.ttl, SystemTime::now())?;
-    println!("{}", minted.expose());
+    say(minted.expose());
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::media::profile::ProfileError;
 

@@ -15,5 +15,6 @@ pub mod network;
 pub mod secret;
 pub mod sentence;
 pub mod signaling;
+pub mod status;
 pub mod systemd;
 pub mod telemetry;

@@ -262,3 +262,17 @@ fn token_mints_for_the_subject() {
     let (code, _, _) = run(&mut perch(&["token"]));
     assert_eq!(code, 2);
 }
+
+#[test]
+fn whoever_stops_reading_gets_no_complaint() {
+    let mut asked = perch(&["devices"]);
+    let mut child = asked
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*complaint), (Some(0), ""));
+}

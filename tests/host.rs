@@ -13,12 +13,13 @@ use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
     config::Viewers,
-    host::{self, HostError, HostStatus, Links},
+    host::{self, HostError, HostStatus, Links, end::End, snapshot::HostSnapshot},
     media::{
         MediaEvent,
         camera::{Camera, CameraSettings},
         profile::LaunchText,
         sdp::CandidatePolicy,
+        statistics::{BranchStatistics, NetworkPath},
     },
     network::Network,
     signaling::{
@@ -52,6 +53,7 @@ struct Stage {
     commands: mpsc::Receiver<LineCommand>,
     media: mpsc::UnboundedSender<MediaEvent>,
     status: watch::Receiver<HostStatus>,
+    ask: mpsc::Sender<oneshot::Sender<HostSnapshot>>,
     shutdown: oneshot::Sender<()>,
     host: JoinHandle<Result<(), HostError>>,
 }
@@ -71,6 +73,7 @@ impl Stage {
         let (line, commands) = mpsc::channel(8);
         let (line_events, heard) = mpsc::channel(8);
         let (status, shown) = watch::channel(HostStatus::default());
+        let (ask, questions) = mpsc::channel(1);
         let (shutdown, asked) = oneshot::channel::<()>();
         let links = Links {
             camera: camera.clone(),
@@ -78,6 +81,7 @@ impl Stage {
             line,
             line_events: heard,
             status,
+            questions,
             watchdog: None,
             network: watch::channel(Network::default()).1,
         };
@@ -97,6 +101,7 @@ impl Stage {
             commands,
             media,
             status: shown,
+            ask,
             shutdown,
             host,
         };
@@ -142,6 +147,13 @@ impl Stage {
     async fn until(&mut self, what: &str, reached: impl FnMut(&HostStatus) -> bool) {
         let waited = timeout(PATIENCE, self.status.wait_for(reached)).await;
         assert!(waited.is_ok_and(|found| found.is_ok()), "{what}");
+    }
+
+    async fn snapshot(&self) -> HostSnapshot {
+        let (answer, answered) = oneshot::channel();
+        self.ask.send(answer).await.expect("the host runs");
+        let snapshot = timeout(PATIENCE, answered).await;
+        snapshot.expect("in time").expect("the host answers")
     }
 
     /// Joins a viewer and relays until it has received frames.
@@ -451,4 +463,67 @@ async fn a_line_that_ends_by_itself_ends_the_host() {
         .expect_err("the line is gone");
     assert!(matches!(failed, HostError::TaskGone("line")), "{failed}");
     stage.camera.stop().await;
+}
+
+/// The figures of the one viewer that is live, once its branch has any.
+async fn figures(stage: &Stage) -> BranchStatistics {
+    let told = async {
+        loop {
+            let mut snapshot = stage.snapshot().await;
+            let statistics = snapshot.viewers[0].statistics.take();
+            let statistics = statistics.expect("nobody else asks");
+            let figures = statistics.await.expect("an open branch answers");
+            // The first report of the receiver comes after some seconds (RFC 3550 §6.2).
+            if figures.round_trip.is_some() {
+                return figures;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("a report comes")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_is_told_who_watches_and_how_well() {
+    let mut stage = Stage::set(2).await;
+    let viewer = stage.watch("v").await;
+    let first = figures(&stage).await;
+    assert_eq!(first.path, Some(NetworkPath::Direct));
+    assert!(first.sent_bytes > 0 && first.sent_packets > 0, "{first:?}");
+    assert!(first.loss.is_some(), "{first:?}");
+    viewer.sees_more("it watches").await;
+    let later = figures(&stage).await;
+    assert!(later.sent_bytes > first.sent_bytes, "{later:?} {first:?}");
+
+    stage.join("w").await;
+    stage
+        .until("both hold a place", |status| status.viewers == 2)
+        .await;
+    let snapshot = stage.snapshot().await;
+    let rows: Vec<_> = snapshot
+        .viewers
+        .iter()
+        .map(|viewer| (viewer.number, viewer.id.to_string(), viewer.state == "live"))
+        .collect();
+    assert_eq!(rows, [(1, "v".into(), true), (2, "w".into(), false)]);
+    assert_eq!(snapshot.tally.went_live.count(), 1);
+    assert_eq!(snapshot.counts.joined, 2);
+
+    // Its number is free again, and who comes next gets it.
+    let (stream_id, viewer) = (StreamId::new("s1"), ViewerId::new("v"));
+    stage.hear(Incoming::ViewerLeft { stream_id, viewer }).await;
+    stage.until("one left", |status| status.viewers == 1).await;
+    stage.join("x").await;
+    stage
+        .until("both hold a place", |status| status.viewers == 2)
+        .await;
+    let snapshot = stage.snapshot().await;
+    let rows: Vec<_> = snapshot
+        .viewers
+        .iter()
+        .map(|viewer| (viewer.number, viewer.id.to_string()))
+        .collect();
+    assert_eq!(rows, [(2, "w".into()), (1, "x".into())]);
+    assert_eq!(snapshot.tally.ended(End::Left), 1);
+    stage.end().await.expect("a clean end");
 }

@@ -8,6 +8,8 @@ pub mod end;
 pub mod limits;
 mod log;
 pub mod roster;
+pub mod snapshot;
+pub mod tally;
 pub mod viewer;
 
 use std::{
@@ -18,12 +20,18 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{sleep_until, timeout, timeout_at},
 };
 use tracing::{debug, warn};
 
-use self::{action::Action, end::Rebuild, roster::Roster};
+use self::{
+    action::Action,
+    end::Rebuild,
+    roster::Roster,
+    snapshot::{HostSnapshot, Watching},
+    tally::Tally,
+};
 use crate::{
     clock::now,
     config::Viewers,
@@ -58,6 +66,8 @@ pub struct Links {
     pub network: watch::Receiver<Network>,
     /// Where the host shows how it is; changes only are sent.
     pub status: watch::Sender<HostStatus>,
+    /// Who wants to know how it is in detail. Nobody needs to.
+    pub questions: mpsc::Receiver<oneshot::Sender<HostSnapshot>>,
     /// How often systemd's watchdog is fed; see [`crate::systemd::watchdog`].
     pub watchdog: Option<Duration>,
 }
@@ -111,6 +121,7 @@ pub async fn run(
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,
+        tally: Tally::default(),
         next_feed: links.watchdog.map(|_| now()),
         starved: 0,
         known_network,
@@ -129,6 +140,7 @@ enum Input {
     /// It is time to feed the watchdog.
     Feed,
     MessageSent,
+    Question(oneshot::Sender<HostSnapshot>),
     Line(LineEvent),
     Media(MediaEvent),
     Network(Network),
@@ -141,6 +153,7 @@ struct Host {
     /// Never waited for: a line that is slow to take messages holds up nobody's media.
     outbox: VecDeque<Outgoing>,
     outbox_overflowed: bool,
+    tally: Tally,
     next_feed: Option<Instant>,
     /// How often in a row the watchdog was not fed.
     starved: u32,
@@ -161,6 +174,11 @@ impl Host {
                     continue;
                 }
                 Input::MessageSent => continue,
+                Input::Question(answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.snapshot());
+                    continue;
+                }
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
                 Input::Network(now) => self.network(now),
@@ -186,6 +204,7 @@ impl Host {
                 }
                 Ok(Input::MessageSent)
             }
+            Some(answer) = links.questions.recv() => Ok(Input::Question(answer)),
             network = network::next(&mut links.network) => Ok(Input::Network(network)),
             event = links.line_events.recv() => {
                 event.map(Input::Line).ok_or(HostError::TaskGone("line"))
@@ -286,7 +305,10 @@ impl Host {
                     }
                 }
                 Action::Tell(message) => self.post(message),
-                Action::Report(report) => log::report(&report),
+                Action::Report(report) => {
+                    self.tally.note(&report);
+                    log::report(&report);
+                }
                 Action::Fatal { branch } => return Err(HostError::TeardownHung(branch)),
             }
         }
@@ -301,6 +323,34 @@ impl Host {
                 event = "outbox-full",
                 "the lobby takes messages too slowly; {OUTBOX_MAX} wait, further ones are dropped"
             );
+        }
+    }
+
+    /// The facts of this moment, and the branches asked for theirs: the answers are waited for by whoever wants to
+    /// know them.
+    fn snapshot(&self) -> HostSnapshot {
+        let mut viewers: Vec<_> = self
+            .roster
+            .each()
+            .map(|viewer| Watching {
+                number: self.tally.number(viewer.branch),
+                id: viewer.id.clone(),
+                branch: viewer.branch,
+                state: viewer.state().name(),
+                age: viewer.age(now()),
+                statistics: self
+                    .branches
+                    .get(&viewer.branch)
+                    .and_then(Branch::statistics),
+            })
+            .collect();
+        viewers.sort_by_key(|viewer| viewer.branch);
+        HostSnapshot {
+            stream_id: self.roster.stream().cloned(),
+            viewers,
+            closing: self.roster.closing(),
+            counts: self.roster.counts(),
+            tally: self.tally.clone(),
         }
     }
 

@@ -136,6 +136,11 @@ impl Roster {
         self.viewers.len()
     }
 
+    /// Everybody, for whoever wants to show them.
+    pub fn each(&self) -> impl Iterator<Item = &Viewer> {
+        self.viewers.values()
+    }
+
     /// How many branches are on their way out.
     pub fn closing(&self) -> usize {
         self.closing.len()

@@ -27,7 +27,7 @@ use gst_webrtc::{
     WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSDPType,
     WebRTCSessionDescription,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use self::threads::THREADS;
 use self::{
@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, descriptors,
-    h264, offer,
+    h264, offer, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
 
@@ -50,6 +50,8 @@ const WORK_ENDS_WITHIN: Duration = Duration::from_secs(2);
 pub struct Branch {
     // Unbounded, but fed by the roster alone, which bounds answers and candidates per viewer.
     commands: mpsc::UnboundedSender<Command>,
+    /// A question for statistics is not answered yet.
+    asked: Arc<AtomicBool>,
     /// As its offer says it.
     profile_level_id: String,
 }
@@ -60,9 +62,27 @@ enum Command {
     AddCandidate(Option<Candidate>),
     /// From the branch's own `webrtcbin`, in order with the rest.
     Follow(WebRTCPeerConnectionState),
+    Tell(Question),
     /// From the branch's own `webrtcbin`, too: its sockets are all there.
     Gathered,
     Close,
+}
+
+/// Somebody who wants to know the branch's statistics.
+#[derive(Debug)]
+struct Question {
+    answer: oneshot::Sender<BranchStatistics>,
+    asked: Open,
+}
+
+/// Says that the question is no longer open, answered or not.
+#[derive(Debug)]
+struct Open(Arc<AtomicBool>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Branch {
@@ -82,6 +102,7 @@ impl Branch {
         tokio::spawn(live(id, certificate, feed, requests, reporter));
         Self {
             commands,
+            asked: Arc::default(),
             profile_level_id,
         }
     }
@@ -99,6 +120,20 @@ impl Branch {
     /// A viewer's candidate, after its answer; `None` ends them.
     pub fn add_candidate(&self, candidate: Option<Candidate>) {
         let _ = self.commands.send(Command::AddCandidate(candidate));
+    }
+
+    /// Asks `webrtcbin` for its statistics. The answer comes once it has done what it was asked before; from one
+    /// that hangs it never comes, and nothing is asked of it again meanwhile (`None`).
+    pub fn statistics(&self) -> Option<oneshot::Receiver<BranchStatistics>> {
+        if self.asked.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = Open(self.asked.clone());
+        let _ = self
+            .commands
+            .send(Command::Tell(Question { answer, asked }));
+        Some(answered)
     }
 
     /// Takes the branch down; `BranchEvent::Closed` follows.
@@ -314,6 +349,7 @@ impl Pipeline {
                     reporter.send(event);
                 }
             }
+            Command::Tell(question) => self.tell(question),
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Gathered | Command::Close => {}
         }
@@ -376,6 +412,18 @@ impl Pipeline {
         // All m-lines are bundled into the first, whatever a candidate says of itself.
         self.webrtcbin
             .emit_by_name::<()>("add-ice-candidate", &[&0u32, &candidate.candidate]);
+    }
+
+    fn tell(&self, question: Question) {
+        let promise = gst::Promise::with_change_func(move |reply| {
+            let Question { answer, asked } = question;
+            if let Ok(Some(reply)) = reply {
+                let _ = answer.send(BranchStatistics::read(reply));
+            }
+            drop(asked);
+        });
+        self.webrtcbin
+            .emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
     }
 
     /// Blocks until every thread of the branch has ended.

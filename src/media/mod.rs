@@ -13,6 +13,7 @@ pub mod offer;
 pub mod playout_delay;
 pub mod profile;
 pub mod sdp;
+pub mod statistics;
 
 use crate::signaling::message::Candidate;
 

@@ -1,10 +1,11 @@
 // The real binary, started as an owner would: a configuration file, a secret in a file, SIGTERM to stop.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 
 import { killAtExit } from "./children.mjs";
 import { ARTIFACTS, BINARY } from "./paths.mjs";
@@ -66,7 +67,7 @@ export class Daemon {
     const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("PERCH__")));
     this.startedAt = Date.now();
     this.child = spawn(program, args, {
-      env: { ...clean, NO_COLOR: "1", ...env },
+      env: { ...clean, NO_COLOR: "1", RUNTIME_DIRECTORY: this.dir, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     killAtExit(this.child);
@@ -110,6 +111,13 @@ export class Daemon {
       const id = lobby.stream?.streamId;
       return id && id !== before ? id : null;
     }, () => ({ log: this.log.slice(-2000) }));
+  }
+
+  /** What `perch status --json` says. */
+  async status() {
+    const env = { ...process.env, RUNTIME_DIRECTORY: this.dir };
+    const { stdout } = await promisify(execFile)(BINARY, ["status", "--json"], { env });
+    return JSON.parse(stdout);
   }
 
   /** Threads and file descriptors, from /proc. */

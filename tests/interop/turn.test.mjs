@@ -87,6 +87,8 @@ test("a TURN server with short-lived credentials carries the picture between two
     return stats.find((s) => s.id === remote);
   });
   assert.equal(pair.address ?? pair.ip, network.near, `the picture comes from the relay: ${JSON.stringify(pair)}`);
+  const [row] = (await stage.daemon.status()).viewers;
+  assert.deepEqual([row.state, row.path], ["live", "relay"], "the host knows it, too");
   assert.ok(!stage.daemon.log.includes(coturn.secret), "no secret in the log");
   assert.deepEqual(await viewer.complaints(), []);
 });

@@ -1,0 +1,40 @@
+//! The host at one moment, for whoever asks.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{roster::Counts, tally::Tally};
+use crate::{
+    media::{BranchId, statistics::BranchStatistics},
+    signaling::message::{StreamId, ViewerId},
+};
+
+/// What the host knows without asking anybody.
+#[derive(Debug)]
+pub struct HostSnapshot {
+    /// The stream as the lobby knows it now.
+    pub stream_id: Option<StreamId>,
+    /// In the order in which they joined.
+    pub viewers: Vec<Watching>,
+    /// Branches on their way out.
+    pub closing: usize,
+    pub counts: Counts,
+    pub tally: Tally,
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub struct Watching {
+    /// The viewer's place, from 1 to the most viewers that there may be. Free again when it leaves.
+    pub number: usize,
+    pub id: ViewerId,
+    pub branch: BranchId,
+    /// One of [`super::viewer::State::NAMES`].
+    pub state: &'static str,
+    /// Since its join.
+    pub age: Duration,
+    /// Where its branch tells how the connection does: soon, or never where the branch hangs. `None` without an
+    /// open branch, and while an earlier question is not answered.
+    pub statistics: Option<oneshot::Receiver<BranchStatistics>>,
+}

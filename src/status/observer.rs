@@ -1,0 +1,514 @@
+//! Puts the picture together when it is asked for: the host's facts, the branches' statistics, the camera's
+//! counters. Whoever asks at the same time gets the same picture.
+
+use std::{
+    collections::HashMap,
+    process,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    time::{sleep, timeout, timeout_at},
+};
+
+use super::{CameraStatus, LobbyStatus, Process, SHAPE, Status, Totals, ViewerStatus};
+use crate::{
+    host::{
+        end::{End, Rebuild},
+        snapshot::{HostSnapshot, Watching},
+    },
+    media::{
+        camera::status::{CameraCounters, CameraState, CameraStatus as Camera, Fault},
+        statistics::{BranchStatistics, NetworkPath},
+    },
+    signaling::client::state::LineState,
+};
+
+/// A picture that is no older than this is good enough for the next one who asks.
+const FRESH: Duration = Duration::from_secs(1);
+/// For the host to answer; its loop never waits.
+const HOST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// For the branches, all together; a busy one takes tens of milliseconds.
+const BRANCHES_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// What rates are measured over.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+/// Characters of a viewer's id that are shown: enough to find it in the log.
+const SHORT_ID: usize = 8;
+
+/// Where the picture comes from.
+#[derive(Debug)]
+pub struct Sources {
+    pub started: Instant,
+    pub title: String,
+    /// Where the lobby is, as it may be shown.
+    pub lobby: String,
+    pub embedded: bool,
+    pub viewers_max: usize,
+    pub host: mpsc::Sender<oneshot::Sender<HostSnapshot>>,
+    pub line: watch::Receiver<LineState>,
+    pub camera: watch::Receiver<Camera>,
+    pub counters: Arc<CameraCounters>,
+}
+
+/// There is no picture.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the host does not answer within {} s; it hangs, or is going down", HOST_ANSWERS_WITHIN.as_secs())]
+pub struct HostSilent;
+
+/// Whom to ask. Clones ask the same.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sources: Sources,
+    latest: Mutex<Option<(Instant, Arc<Status>)>>,
+    with_rates: Mutex<Option<(Instant, Arc<Status>)>>,
+}
+
+impl Observer {
+    pub fn new(sources: Sources) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                sources,
+                latest: Mutex::default(),
+                with_rates: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The picture of now, or of a second ago at most. Without rates: they take two pictures.
+    pub async fn picture(&self) -> Result<Arc<Status>, HostSilent> {
+        let mut latest = self.shared.latest.lock().await;
+        if let Some((at, picture)) = &*latest
+            && at.elapsed() < FRESH
+        {
+            return Ok(picture.clone());
+        }
+        let picture = Arc::new(self.shared.sources.gather().await?);
+        *latest = Some((Instant::now(), picture.clone()));
+        Ok(picture)
+    }
+
+    /// The picture with the rates of the last second, which is how long it takes.
+    pub async fn picture_with_rates(&self) -> Result<Arc<Status>, HostSilent> {
+        let mut latest = self.shared.with_rates.lock().await;
+        if let Some((at, picture)) = &*latest
+            && at.elapsed() < FRESH
+        {
+            return Ok(picture.clone());
+        }
+        let sources = &self.shared.sources;
+        let (before, since) = (sources.gather().await?, Instant::now());
+        sleep(RATE_SPAN).await;
+        let mut picture = sources.gather().await?;
+        add_rates(&mut picture, &before, since.elapsed());
+        let picture = Arc::new(picture);
+        *latest = Some((Instant::now(), picture.clone()));
+        Ok(picture)
+    }
+}
+
+impl Sources {
+    async fn gather(&self) -> Result<Status, HostSilent> {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.host.send(answer).await.ok()?;
+            answered.await.ok()
+        };
+        let host = timeout(HOST_ANSWERS_WITHIN, asked).await;
+        let mut host = host.ok().flatten().ok_or(HostSilent)?;
+        let viewers = viewers(std::mem::take(&mut host.viewers)).await;
+        let now = Instant::now();
+        let lobby = self.lobby_status(now);
+        let camera = self.camera_status(now);
+        let reason = unfit(&lobby, &camera);
+        Ok(Status {
+            shape: SHAPE,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: process::id(),
+            uptime_s: seconds(now.saturating_duration_since(self.started)),
+            title: self.title.clone(),
+            serving: reason.is_none(),
+            reason,
+            lobby,
+            camera,
+            viewers_max: self.viewers_max,
+            viewers,
+            totals: totals(&host),
+            process: Process::own(),
+            went_live: host.tally.went_live,
+        })
+    }
+
+    fn lobby_status(&self, now: Instant) -> LobbyStatus {
+        let mut status = LobbyStatus {
+            address: self.lobby.clone(),
+            embedded: self.embedded,
+            ..LobbyStatus::default()
+        };
+        let since = |since: Instant| Some(seconds(now.saturating_duration_since(since)));
+        match &*self.line.borrow() {
+            LineState::Dialing => "dialing".clone_into(&mut status.state),
+            LineState::Live { since: at } => {
+                "live".clone_into(&mut status.state);
+                status.for_s = since(*at);
+            }
+            LineState::Down(outage) => {
+                "down".clone_into(&mut status.state);
+                status.for_s = since(outage.since);
+                status.cause = Some(outage.cause.name().to_owned());
+                status.why = Some(outage.why.clone());
+                status.failures = outage.failures;
+                status.next_dial_s = Some(seconds(outage.wait(now)));
+            }
+        }
+        status
+    }
+
+    fn camera_status(&self, now: Instant) -> CameraStatus {
+        let camera = self.camera.borrow();
+        let picture = camera.picture.as_ref();
+        let counters = &self.counters;
+        let mut status = CameraStatus {
+            state: camera.state.name().to_owned(),
+            for_s: seconds(now.saturating_duration_since(camera.since)),
+            slate: camera.slate,
+            profile: picture.map(|picture| picture.profile.clone()),
+            device: picture.and_then(|picture| picture.device.clone()),
+            encoder: picture.map(|picture| picture.encoder.clone()),
+            source_frames: counters.source_frames.load(Ordering::Relaxed),
+            encoded_frames: counters.encoded_frames.load(Ordering::Relaxed),
+            keyframes: counters.keyframes.load(Ordering::Relaxed),
+            encoded_bytes: counters.bytes.load(Ordering::Relaxed),
+            encoder_latency_sum_s: counters.encoder_latency_ns.load(Ordering::Relaxed) as f64 / 1e9,
+            encoder_latency_frames: counters.encoder_latency_frames.load(Ordering::Relaxed),
+            restarts: Fault::ALL
+                .into_iter()
+                .map(|fault| (fault.name().to_owned(), counters.restarts(fault)))
+                .collect(),
+            ..CameraStatus::default()
+        };
+        match &camera.state {
+            CameraState::Starting | CameraState::Live => {}
+            CameraState::Silent { fault } => blame(&mut status, *fault),
+            CameraState::Stopping { fault } => {
+                if let Some(fault) = fault {
+                    blame(&mut status, *fault);
+                }
+            }
+            CameraState::Waiting {
+                fault,
+                why,
+                retry_at,
+                ..
+            } => {
+                blame(&mut status, *fault);
+                status.why = Some(why.clone());
+                status.next_start_s = Some(seconds(retry_at.saturating_duration_since(now)));
+            }
+            CameraState::Ended { why } => status.why.clone_from(why),
+        }
+        status
+    }
+}
+
+fn blame(status: &mut CameraStatus, fault: Fault) {
+    status.fault = Some(fault.name().to_owned());
+    status.why = Some(fault.sentence().to_owned());
+}
+
+/// Why nobody could be served, if nobody could. Places do not count: a host that is full is at its work.
+fn unfit(lobby: &LobbyStatus, camera: &CameraStatus) -> Option<String> {
+    let because = |what: &str, why: &Option<String>| match why {
+        Some(why) => format!("{what}: {why}"),
+        None => what.to_owned(),
+    };
+    if camera.state != "live" {
+        let what = format!("the camera gives no picture ({})", camera.state);
+        return Some(because(&what, &camera.why));
+    }
+    if camera.slate {
+        return Some("viewers see the slate until the camera's next keyframe".to_owned());
+    }
+    (lobby.state != "live").then(|| because("there is no line to the lobby", &lobby.why))
+}
+
+/// Waits for the branches' answers, all at the same time.
+async fn viewers(watching: Vec<Watching>) -> Vec<ViewerStatus> {
+    let deadline = tokio::time::Instant::now() + BRANCHES_ANSWER_WITHIN;
+    let mut viewers = Vec::with_capacity(watching.len());
+    for viewer in watching {
+        // Every branch has been asked already, so waiting for them one after the other costs no time.
+        let figures = match viewer.statistics {
+            Some(answer) => timeout_at(deadline, answer).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let mut status = ViewerStatus {
+            number: viewer.number,
+            id: viewer.id.as_str().chars().take(SHORT_ID).collect(),
+            branch: viewer.branch.0,
+            state: viewer.state.to_owned(),
+            for_s: seconds(viewer.age),
+            ..ViewerStatus::default()
+        };
+        if let Some(figures) = figures {
+            add_figures(&mut status, &figures);
+        }
+        viewers.push(status);
+    }
+    viewers
+}
+
+fn add_figures(status: &mut ViewerStatus, figures: &BranchStatistics) {
+    status.sent_bytes = Some(figures.sent_bytes);
+    status.sent_packets = Some(figures.sent_packets);
+    status.lost_packets = figures.lost_packets;
+    status.loss = figures.loss;
+    status.round_trip_s = figures.round_trip.map(|time| time.as_secs_f64());
+    status.path = figures.path.map(|path| match path {
+        NetworkPath::Direct => "direct".to_owned(),
+        NetworkPath::Relay => "relay".to_owned(),
+    });
+}
+
+fn totals(host: &HostSnapshot) -> Totals {
+    let live = &host.tally.went_live;
+    Totals {
+        joined: host.counts.joined,
+        refused: host.counts.refused,
+        refusals: host
+            .tally
+            .refusals()
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .collect(),
+        went_live: live.count(),
+        join_to_media_s: (live.count() > 0).then(|| live.sum().as_secs_f64() / live.count() as f64),
+        disconnected: host.tally.disconnected,
+        recovered: host.tally.recovered,
+        ignored: host.counts.ignored,
+        rebuilt: Rebuild::ALL
+            .into_iter()
+            .map(|why| (why.name().to_owned(), host.tally.rebuilt(why)))
+            .collect(),
+        ended: End::ALL
+            .into_iter()
+            .map(|end| (end.row().name.to_owned(), host.tally.ended(end)))
+            .collect(),
+        closing: host.closing,
+        line_live: host.tally.line_live,
+        line_lost: host.tally.line_lost,
+    }
+}
+
+fn add_rates(picture: &mut Status, before: &Status, span: Duration) {
+    let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / span.as_secs_f64();
+    let (camera, former) = (&mut picture.camera, &before.camera);
+    camera.fps = Some(rate(camera.encoded_frames, former.encoded_frames));
+    camera.bits_per_s = Some(rate(camera.encoded_bytes, former.encoded_bytes) * 8.0);
+    let frames = camera
+        .encoder_latency_frames
+        .saturating_sub(former.encoder_latency_frames);
+    let spent = camera.encoder_latency_sum_s - former.encoder_latency_sum_s;
+    camera.encoder_latency_s = (frames > 0).then(|| spent / frames as f64);
+    let former: HashMap<_, _> = before
+        .viewers
+        .iter()
+        .map(|viewer| (viewer.branch, viewer.sent_bytes))
+        .collect();
+    for viewer in &mut picture.viewers {
+        if let (Some(now), Some(Some(then))) = (viewer.sent_bytes, former.get(&viewer.branch)) {
+            viewer.bits_per_s = Some(rate(now, *then) * 8.0);
+        }
+    }
+}
+
+/// To the millisecond: more would be noise.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        host::{roster::Counts, tally::Tally},
+        media::BranchId,
+        signaling::message::ViewerId,
+    };
+
+    /// An observer of a host that is the other end of this channel.
+    fn observer() -> (Observer, mpsc::Receiver<oneshot::Sender<HostSnapshot>>) {
+        let (host, questions) = mpsc::channel(4);
+        let now = Instant::now();
+        let observer = Observer::new(Sources {
+            started: now,
+            title: "Porch".into(),
+            lobby: "https://lobby.example.org".into(),
+            embedded: false,
+            viewers_max: 2,
+            host,
+            line: watch::channel(LineState::default()).1,
+            camera: watch::channel(Camera::starting(now, now, 1)).1,
+            counters: Arc::default(),
+        });
+        (observer, questions)
+    }
+
+    fn snapshot(statistics: Option<oneshot::Receiver<BranchStatistics>>) -> HostSnapshot {
+        HostSnapshot {
+            stream_id: None,
+            viewers: vec![Watching {
+                number: 1,
+                id: ViewerId::new("0123456789"),
+                branch: BranchId(7),
+                state: "live",
+                age: Duration::from_secs(3),
+                statistics,
+            }],
+            closing: 0,
+            counts: Counts::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_at_the_same_time_shares_one_question() {
+        let (observer, mut questions) = observer();
+        let host = tokio::spawn(async move {
+            let mut asked = 0;
+            while let Some(answer) = questions.recv().await {
+                asked += 1;
+                answer.send(snapshot(None)).unwrap();
+            }
+            asked
+        });
+        let asking: Vec<_> = (0..8)
+            .map(|_| {
+                let observer = observer.clone();
+                tokio::spawn(async move { observer.picture().await.unwrap() })
+            })
+            .collect();
+        for answer in asking {
+            let picture = answer.await.unwrap();
+            assert_eq!(picture.viewers[0].id, "01234567");
+        }
+        drop(observer);
+        assert_eq!(host.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_branch_that_hangs_is_shown_without_figures() {
+        let (observer, mut questions) = observer();
+        let (never_answered, statistics) = oneshot::channel();
+        let host = tokio::spawn(async move {
+            let answer = questions.recv().await.unwrap();
+            answer.send(snapshot(Some(statistics))).unwrap();
+        });
+        let picture = observer.picture().await.unwrap();
+        assert_eq!(picture.viewers[0].branch, 7);
+        assert_eq!(picture.viewers[0].sent_bytes, None);
+        host.await.unwrap();
+        drop(never_answered);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_hangs_is_an_error() {
+        let (observer, questions) = observer();
+        let error = observer.picture().await.unwrap_err();
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        drop(questions);
+        assert!(observer.picture().await.is_err());
+    }
+
+    #[test]
+    fn rates_are_of_the_same_branch_only() {
+        let viewer = |branch, sent| ViewerStatus {
+            branch,
+            sent_bytes: sent,
+            ..ViewerStatus::default()
+        };
+        let before = Status {
+            viewers: vec![viewer(1, Some(1000)), viewer(2, None)],
+            ..Status::default()
+        };
+        let mut now = Status {
+            viewers: vec![
+                viewer(1, Some(3000)),
+                viewer(2, Some(9000)),
+                viewer(3, Some(9000)),
+            ],
+            ..Status::default()
+        };
+        now.camera.encoded_frames = 60;
+        now.camera.encoder_latency_sum_s = 0.3;
+        now.camera.encoder_latency_frames = 30;
+        add_rates(&mut now, &before, Duration::from_secs(2));
+        let rates: Vec<_> = now.viewers.iter().map(|viewer| viewer.bits_per_s).collect();
+        assert_eq!(rates, [Some(8000.0), None, None]);
+        assert_eq!(now.camera.fps, Some(30.0));
+        assert_eq!(now.camera.encoder_latency_s, Some(0.01));
+    }
+
+    #[test]
+    fn a_viewer_needs_a_line_and_a_picture() {
+        let lobby = |state: &str, why: Option<&str>| LobbyStatus {
+            state: state.to_owned(),
+            why: why.map(str::to_owned),
+            ..LobbyStatus::default()
+        };
+        let camera = |state: &str| CameraStatus {
+            state: state.to_owned(),
+            ..CameraStatus::default()
+        };
+        assert_eq!(unfit(&lobby("live", None), &camera("live")), None);
+        assert_eq!(
+            unfit(&lobby("down", Some("nobody listens")), &camera("live")).as_deref(),
+            Some("there is no line to the lobby: nobody listens")
+        );
+        for state in ["starting", "silent", "waiting", "stopping", "ended"] {
+            let why = unfit(&lobby("live", None), &camera(state)).expect(state);
+            assert!(why.contains(state), "{why}");
+        }
+        let covered = CameraStatus {
+            slate: true,
+            ..camera("live")
+        };
+        let why = unfit(&lobby("live", None), &covered).expect("it is not the camera's picture");
+        assert!(why.contains("the slate"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_full_serves() {
+        let (questions, mut asked) = mpsc::channel(1);
+        let now = Instant::now();
+        let camera = Camera {
+            state: CameraState::Live,
+            slate: false,
+            ..Camera::starting(now, now, 1)
+        };
+        let observer = Observer::new(Sources {
+            started: now,
+            title: "Porch".into(),
+            lobby: "https://lobby.example.org".into(),
+            embedded: false,
+            viewers_max: 1,
+            host: questions,
+            line: watch::channel(LineState::Live { since: now }).1,
+            camera: watch::channel(camera).1,
+            counters: Arc::default(),
+        });
+        let host = tokio::spawn(async move {
+            let answer = asked.recv().await.unwrap();
+            answer.send(snapshot(None)).unwrap();
+        });
+        let picture = observer.picture().await.unwrap();
+        host.await.unwrap();
+        assert_eq!(picture.viewers.len(), picture.viewers_max);
+        assert_eq!((picture.serving, &picture.reason), (true, &None));
+    }
+}

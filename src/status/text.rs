@@ -1,0 +1,223 @@
+//! The picture for people.
+
+use std::fmt;
+
+use super::{CameraStatus, LobbyStatus, Status, ViewerStatus};
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match &self.reason {
+            None if self.serving => "serving".to_owned(),
+            None => "not serving".to_owned(),
+            Some(reason) => format!("NOT SERVING: {reason}"),
+        };
+        writeln!(
+            f,
+            "{:?}: perch {}, pid {}, up {}, {how}",
+            self.title,
+            self.version,
+            self.pid,
+            span(self.uptime_s)
+        )?;
+        writeln!(f, "lobby    {}", LobbyLine(&self.lobby))?;
+        writeln!(f, "camera   {}", CameraLine(&self.camera))?;
+        let totals = &self.totals;
+        write!(
+            f,
+            "viewers  {} of {}; since the start {} joined, {} saw media",
+            self.viewers.len(),
+            self.viewers_max,
+            totals.joined,
+            totals.went_live
+        )?;
+        if let Some(mean) = totals.join_to_media_s {
+            write!(f, " after {mean:.1} s on average")?;
+        }
+        let ended: Vec<String> = totals
+            .ended
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        if !ended.is_empty() {
+            write!(f, "; ended: {}", ended.join(", "))?;
+        }
+        if totals.refused > 0 {
+            write!(f, "; refused {}", totals.refused)?;
+        }
+        writeln!(f)?;
+        if !self.viewers.is_empty() {
+            writeln!(f, "  {}", ROW_NAMES)?;
+        }
+        for viewer in &self.viewers {
+            writeln!(f, "  {}", ViewerLine(viewer))?;
+        }
+        let process = &self.process;
+        writeln!(
+            f,
+            "process  {:.0} MB resident, {} threads, {} descriptors",
+            process.resident_bytes as f64 / 1e6,
+            process.threads,
+            process.descriptors
+        )
+    }
+}
+
+struct LobbyLine<'a>(&'a LobbyStatus);
+
+impl fmt::Display for LobbyLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lobby = self.0;
+        f.write_str(&lobby.state)?;
+        if let Some(time) = lobby.for_s {
+            write!(f, " for {}", span(time))?;
+        }
+        let which = if lobby.embedded { "embedded, " } else { "" };
+        write!(f, ", {which}{}", lobby.address)?;
+        if let Some(why) = &lobby.why {
+            write!(f, "; {why}")?;
+        }
+        match lobby.next_dial_s {
+            Some(0.0) => f.write_str("; dialing now")?,
+            Some(time) => write!(f, "; dials again in {}", span(time))?,
+            None => {}
+        }
+        if lobby.failures > 1 {
+            write!(f, " (failed {} times)", lobby.failures)?;
+        }
+        Ok(())
+    }
+}
+
+struct CameraLine<'a>(&'a CameraStatus);
+
+impl fmt::Display for CameraLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let camera = self.0;
+        write!(f, "{} for {}", camera.state, span(camera.for_s))?;
+        for what in [&camera.profile, &camera.device, &camera.encoder]
+            .into_iter()
+            .flatten()
+        {
+            write!(f, ", {what}")?;
+        }
+        if let Some(why) = &camera.why {
+            write!(f, "; {why}")?;
+        }
+        if let Some(time) = camera.next_start_s {
+            write!(f, "; starts again in {}", span(time))?;
+        }
+        if let (Some(fps), Some(bits)) = (camera.fps, camera.bits_per_s) {
+            write!(f, "; {fps:.1} fps, {}", rate(bits))?;
+        }
+        if let Some(time) = camera.encoder_latency_s {
+            write!(f, ", {:.1} ms in the encoder", time * 1e3)?;
+        }
+        write!(
+            f,
+            "; {} frames, {} keyframes",
+            camera.encoded_frames, camera.keyframes
+        )?;
+        let restarts: Vec<String> = camera
+            .restarts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        if restarts.is_empty() {
+            f.write_str(", no restarts")
+        } else {
+            write!(f, ", restarts: {}", restarts.join(", "))
+        }
+    }
+}
+
+const ROW_NAMES: &str =
+    " #  viewer    branch  state         for         rate           loss    rtt      path";
+
+struct ViewerLine<'a>(&'a ViewerStatus);
+
+impl fmt::Display for ViewerLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let viewer = self.0;
+        let unknown = || "-".to_owned();
+        write!(
+            f,
+            "{:>2}  {:<8}  {:>6}  {:<12}  {:<10}  {:<13}  {:<6}  {:<7}  {}",
+            viewer.number,
+            viewer.id,
+            viewer.branch,
+            viewer.state,
+            span(viewer.for_s),
+            viewer.bits_per_s.map_or_else(unknown, rate),
+            viewer
+                .loss
+                .map_or_else(unknown, |share| format!("{:.1} %", share * 100.0)),
+            viewer
+                .round_trip_s
+                .map_or_else(unknown, |time| format!("{:.0} ms", time * 1e3)),
+            viewer.path.as_deref().unwrap_or("-")
+        )
+    }
+}
+
+fn rate(bits_per_s: f64) -> String {
+    if bits_per_s >= 1e6 {
+        format!("{:.1} Mbit/s", bits_per_s / 1e6)
+    } else {
+        format!("{:.0} kbit/s", bits_per_s / 1e3)
+    }
+}
+
+/// A length of time in its two largest units.
+pub(crate) fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{whole} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", whole % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_two_units() {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (59.6, "1 min 0 s"),
+            (3_725.0, "1 h 2 min"),
+            (200_000.0, "2 d 7 h"),
+        ] {
+            assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn an_outage_says_why_and_when_it_is_tried_again() {
+        let lobby = LobbyStatus {
+            address: "https://lobby.example.org".into(),
+            state: "down".into(),
+            for_s: Some(65.0),
+            cause: Some("refused".into()),
+            why: Some("cannot connect".into()),
+            failures: 3,
+            next_dial_s: Some(8.2),
+            ..LobbyStatus::default()
+        };
+        assert_eq!(
+            LobbyLine(&lobby).to_string(),
+            "down for 1 min 5 s, https://lobby.example.org; cannot connect; dials again in 8 s (failed 3 times)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_viewer_is_a_dash() {
+        let text = ViewerLine(&ViewerStatus::default()).to_string();
+        assert_eq!(text.matches('-').count(), 4, "{text}");
+    }
+}
