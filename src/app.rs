@@ -25,6 +25,7 @@ use crate::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
     },
+    metrics,
     network::{self, Network},
     sentence,
     signaling::{
@@ -73,6 +74,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     );
     let mut stop = Stop::listen()?;
     let started = Instant::now();
+    let metrics = bind_metrics(&config).await?;
     let embedded = start_lobby(&config, mode).await?;
 
     let (media_events, media_reports) = mpsc::unbounded_channel();
@@ -121,7 +123,8 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         camera: camera.status(),
         counters: camera.counters(),
     });
-    let status_socket = open_status_socket(observer);
+    let status_socket = open_status_socket(observer.clone());
+    let metrics = metrics.map(|bound| bound.serve(observer));
     let links = host::Links {
         camera: camera.clone(),
         media_events: media_reports,
@@ -135,7 +138,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let outcome = host::run(&config.viewers, links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
-    drop(status_socket);
+    drop((status_socket, metrics));
     take_down(camera, line_task, embedded).await;
     if outcome.as_ref().is_err_and(HostError::is_hang) {
         // Whatever hangs may hang the process's end, too.
@@ -171,6 +174,15 @@ fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result
         credentials,
         title: config.stream.title.clone(),
     })
+}
+
+async fn bind_metrics(config: &Config) -> anyhow::Result<Option<metrics::Bound>> {
+    if !config.metrics.enabled {
+        return Ok(None);
+    }
+    let bound = metrics::bind(config.metrics.listen).await?;
+    info!(event = "metrics-open", address = %bound.addr(), "metrics are served");
+    Ok(Some(bound))
 }
 
 /// A daemon that cannot be asked streams all the same.

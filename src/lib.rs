@@ -11,6 +11,7 @@ pub mod config;
 pub mod host;
 pub mod lobby;
 pub mod media;
+pub mod metrics;
 pub mod network;
 pub mod secret;
 pub mod sentence;

@@ -45,6 +45,7 @@ pub struct Config {
     pub lobby: Option<Lobby>,
     pub viewers: Viewers,
     pub ice: Ice,
+    pub metrics: Metrics,
     pub embedded_lobby: EmbeddedLobby,
 }
 
@@ -134,6 +135,12 @@ pub enum IceAuth {
         secret_file: PathBuf,
         ttl: Duration,
     },
+}
+
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub enabled: bool,
+    pub listen: SocketAddr,
 }
 
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ pub(super) struct Raw {
     pub lobby: Lobby,
     pub viewers: Viewers,
     pub ice: Ice,
+    pub metrics: Metrics,
     pub embedded_lobby: EmbeddedLobby,
 }
 
@@ -89,6 +90,13 @@ pub(super) struct IceServer {
     pub secret_file: String,
     /// Seconds.
     pub ttl: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub enabled: bool,
+    pub listen: String,
 }
 
 #[derive(Debug, Deserialize)]

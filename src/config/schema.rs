@@ -98,6 +98,12 @@ pub(super) static KEYS: &[Key] = &[
     key("ice.servers[].credential_file", Kind::Text, A_FILE),
     key("ice.servers[].secret_file", Kind::Text, A_FILE),
     key("ice.servers[].ttl", Kind::Duration, A_TTL),
+    key("metrics.enabled", Kind::Boolean, A_BOOLEAN),
+    key(
+        "metrics.listen",
+        Kind::Text,
+        "an address and a port, such as \"127.0.0.1:9100\" or \"[::]:9100\"",
+    ),
     key("embedded_lobby.enabled", Kind::Boolean, A_BOOLEAN),
     key(
         "embedded_lobby.listen",

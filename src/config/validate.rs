@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{
     Audio, Camera, Config, EmbeddedLobby, Encoder, Ice, IceAuth, IceServer, Lobby, LobbyAuth,
-    Stream, Viewers, ice,
+    Metrics, Stream, Viewers, ice,
     problem::{Origin, Problem, shown},
     raw::{self, Raw},
     schema,
@@ -83,9 +83,13 @@ pub(super) fn validate(
         ice: Ice {
             servers: check.ice_servers(&raw.ice.servers),
         },
+        metrics: Metrics {
+            enabled: raw.metrics.enabled,
+            listen: check.listen("metrics.listen", &raw.metrics.listen),
+        },
         embedded_lobby: EmbeddedLobby {
             enabled: raw.embedded_lobby.enabled,
-            listen: check.listen(&raw.embedded_lobby.listen),
+            listen: check.listen("embedded_lobby.listen", &raw.embedded_lobby.listen),
             tls: check.tls(&raw.embedded_lobby),
         },
     };
@@ -406,11 +410,11 @@ impl Check<'_> {
         }
     }
 
-    fn listen(&mut self, text: &str) -> SocketAddr {
+    fn listen(&mut self, key: &str, text: &str) -> SocketAddr {
         match text.parse() {
             Ok(address) => address,
             Err(_) => {
-                self.refuse("embedded_lobby.listen", shown(text));
+                self.refuse(key, shown(text));
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }
         }

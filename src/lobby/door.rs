@@ -180,8 +180,26 @@ fn is_this_machine(peer: IpAddr, local: IpAddr) -> bool {
     peer.is_loopback() || peer == local.to_canonical()
 }
 
+/// What is behind a door, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    Lobby,
+    /// `/metrics` and `/healthz`.
+    Metrics,
+}
+
+impl Behind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lobby => "the lobby",
+            Self::Metrics => "the metrics' listener",
+        }
+    }
+}
+
 /// The listener.
 pub struct Door {
+    behind: Behind,
     listener: TcpListener,
     /// Nothing: the door of a lobby without TLS.
     tls: Option<TlsAcceptor>,
@@ -193,12 +211,14 @@ pub struct Door {
 
 impl Door {
     pub fn new(
+        behind: Behind,
         listener: TcpListener,
         tls: Option<TlsAcceptor>,
         limits: DoorLimits,
         connections: Arc<Connections>,
     ) -> Self {
         Self {
+            behind,
             listener,
             tls,
             limits,
@@ -214,10 +234,17 @@ impl Door {
             .is_some_and(|at| at.elapsed() < COMPLAINT_PAUSE);
         if !lately {
             let (max, who) = match full {
-                Full::House => (self.limits.connections, "the lobby"),
+                Full::House => (self.limits.connections, self.behind.name()),
                 Full::Address => (self.limits.per_address, "this address"),
             };
-            warn!(event = "lobby-full", %peer, max, "{who} has as many connections as it may; new ones are turned away");
+            match self.behind {
+                Behind::Lobby => {
+                    warn!(event = "lobby-full", %peer, max, "{who} has as many connections as it may; new ones are turned away");
+                }
+                Behind::Metrics => {
+                    warn!(event = "metrics-full", %peer, max, "{who} has as many connections as it may; new ones to the metrics are turned away");
+                }
+            }
             self.complained = Some(Instant::now());
         }
     }
@@ -232,7 +259,7 @@ impl Listener for Door {
             let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    debug!(%error, "a connection to the lobby could not be accepted");
+                    debug!(%error, "a connection to {} could not be accepted", self.behind.name());
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

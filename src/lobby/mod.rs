@@ -6,7 +6,7 @@
 
 mod auth;
 mod desk;
-mod door;
+pub(crate) mod door;
 mod http;
 pub mod keys;
 pub mod link;
@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use self::{
     auth::Gate,
     desk::Desk,
-    door::{Connections, Door, DoorLimits, Peer},
+    door::{Behind, Connections, Door, DoorLimits, Peer},
     tls::{TlsError, TlsFiles},
 };
 pub use self::{page::is_included as page_is_included, throttle::Rate};
@@ -167,7 +167,13 @@ pub async fn start(settings: Settings) -> Result<Lobby, LobbyError> {
 
     let connections = Arc::new(Connections::default());
     let mut serve = |listener, tls: Option<TlsAcceptor>| {
-        let door = Door::new(listener, tls, door_limits(&limits), connections.clone());
+        let door = Door::new(
+            Behind::Lobby,
+            listener,
+            tls,
+            door_limits(&limits),
+            connections.clone(),
+        );
         let service = router.clone().into_make_service_with_connect_info::<Peer>();
         tasks.spawn(async move {
             // Never returns: errors of single connections are dealt with inside.

@@ -1,4 +1,4 @@
-//! The live picture of a running daemon: what `perch status` shows.
+//! The live picture of a running daemon: what `perch status` shows and `/metrics` exports.
 //!
 //! [`Status`] is the shape of `perch status --json`, described in docs/observe.md: its names are stable, new ones
 //! may join them. It is put together when somebody asks, and costs nothing otherwise.

@@ -1,4 +1,4 @@
-//! How the line is, for whoever shows it.
+//! How the line is, for whoever shows it: STATUS, metrics.
 
 use std::time::{Duration, Instant};
 
