@@ -306,7 +306,7 @@ fn print_watch_link(links: &[String]) {
 }
 
 /// Where keys live: systemd's StateDirectory, the system's place for root, else the user's own.
-fn state_dir() -> anyhow::Result<PathBuf> {
+pub(crate) fn state_dir() -> anyhow::Result<PathBuf> {
     let dir = if let Some(dir) = env::var_os("STATE_DIRECTORY") {
         PathBuf::from(dir)
     } else if is_root() {

@@ -10,14 +10,14 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
     app::{self, Mode},
     config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
+    doctor::{self, settings::unusable_files},
     lobby,
-    media::{self, branch, camera::CameraError, check, devices, ice::IceServers},
-    signaling::credentials::{self, Credentials},
+    media::{self, branch, camera::CameraError, check, devices},
+    signaling::credentials,
     status::socket,
     telemetry,
 };
@@ -49,6 +49,8 @@ enum Command {
     Check(ConfigFile),
     /// List cameras and encoders, and tell which profile "auto" takes and why.
     Devices(ConfigFile),
+    /// Look for what is wrong with this device, in order of what to mend first.
+    Doctor(Examine),
     /// Show how the daemon that runs is: line, camera, viewers.
     Status(Ask),
     /// Print the watch link of the embedded lobby. It is a key to the picture.
@@ -62,6 +64,15 @@ struct ConfigFile {
     /// The configuration file; conf.d beside it is read as well.
     #[arg(long, value_name = "FILE", help = format!("Configuration file [default: {}]", config::DEFAULT_FILE))]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Examine {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print one JSON object; docs/observe.md describes it
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => serve(Mode::Demo, || Config::demo(&demo.into())),
         Command::Check(file) => check(file.config.as_deref()),
         Command::Devices(file) => answer(list_devices(file.config.as_deref())),
+        Command::Doctor(examine) => see_doctor(&examine),
         Command::Status(ask) => answer(show_status(&ask)),
         Command::Link(file) => answer(show_link(file.config.as_deref())),
         Command::Token(token) => answer(print_token(&token)),
@@ -336,44 +348,6 @@ fn summary(config: &Config) -> String {
     text
 }
 
-/// What the configuration's files lack. Read as the daemon would, so the user matters.
-fn unusable_files(config: &Config) -> Vec<String> {
-    let now = SystemTime::now();
-    let mut faults = Vec::new();
-    if let Some(lobby) = &config.lobby {
-        if let Err(error) = Credentials::from(&lobby.auth).fresh(now) {
-            faults.push(format!("lobby.auth: {error}"));
-        }
-        if let Some(file) = &lobby.ca_file
-            && let Err(why) = certificates(file)
-        {
-            faults.push(format!("lobby.ca_file: {}: {why}", file.display()));
-        }
-    }
-    if config.embedded_lobby.enabled
-        && let Some(files) = &config.embedded_lobby.tls
-        && let Err(error) = files.load()
-    {
-        faults.push(format!(
-            "embedded_lobby.certificate_file, key_file: {error}"
-        ));
-    }
-    if let Err(error) = IceServers::new(&config.ice).uris(now) {
-        faults.push(format!("ice.servers: {error}"));
-    }
-    faults
-}
-
-fn certificates(file: &Path) -> Result<(), String> {
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("holds no PEM certificate".to_owned());
-    }
-    Ok(())
-}
-
 /// Works without any configuration, too: it is asked before there is one.
 fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
     let config = if file.is_none() && !Path::new(config::DEFAULT_FILE).exists() {
@@ -388,6 +362,29 @@ fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
 
 fn show_link(file: Option<&Path>) -> anyhow::Result<()> {
     app::show_link(&Config::load(file)?)
+}
+
+/// What hangs is left behind: its thread ends with the process.
+fn see_doctor(examine: &Examine) -> ExitCode {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return answer(Err(error)),
+    };
+    let report = runtime.block_on(doctor::examine(examine.file.config.as_deref()));
+    runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
+    if examine.json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => say(text),
+            Err(error) => return answer(Err(error.into())),
+        }
+    } else {
+        print!("{report}");
+    }
+    if report.faults == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn show_status(ask: &Ask) -> anyhow::Result<()> {

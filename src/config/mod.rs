@@ -32,6 +32,9 @@ use validate::Bases;
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/perch/perch.toml";
 
+/// Where systemd keeps what `LoadCredential=` has loaded for the unit as it is shipped.
+const SERVICE_CREDENTIALS: &str = "/run/credentials/perch.service";
+
 /// The defaults and, in its comments, the meaning of every key.
 pub const REFERENCE: &str = include_str!("default.toml");
 
@@ -164,6 +167,17 @@ impl Config {
     /// `conf.d` beside it, and the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         Self::from_layers(file, Path::new(DEFAULT_FILE), &environment()?)
+    }
+
+    /// As [`Config::load`], for whoever asks in the service's stead: the credentials that systemd has loaded for
+    /// it are found while it runs, by those who may read them.
+    pub fn load_for_service(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut environment = environment()?;
+        if Path::new(SERVICE_CREDENTIALS).exists() {
+            let variable = environment.0.entry("CREDENTIALS_DIRECTORY".to_owned());
+            variable.or_insert_with(|| SERVICE_CREDENTIALS.to_owned());
+        }
+        Self::from_layers(file, Path::new(DEFAULT_FILE), &environment)
     }
 
     /// The configuration of `demo`: the defaults with the embedded lobby and the test picture, the

@@ -12,7 +12,7 @@ use std::{
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -80,6 +80,23 @@ impl TlsFiles {
             .valid_dns_names()
             .find(|name| !name.starts_with('*'))
             .map(str::to_owned)
+    }
+
+    /// Until when the server's own certificate is valid.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let chain = self.chain().ok()?;
+        let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
+        // Nobody issues for so long, and whoever refuses says what it goes by. Validity is looked at first, so
+        // that nothing needs to be trusted here.
+        let never = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+        let usage = webpki::KeyUsage::server_auth();
+        let verified = certificate.verify_for_usage(&[], &[], &[], never, usage, None, None);
+        match verified.err()? {
+            webpki::Error::CertExpired { not_after, .. } => {
+                SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))
+            }
+            _ => None,
+        }
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {

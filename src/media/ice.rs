@@ -52,19 +52,32 @@ impl IceServers {
     }
 }
 
-fn uri(server: &IceServer, now: SystemTime) -> Result<IceUri, CredentialError> {
-    let (scheme, rest) = server.url.split_once(':').unwrap_or(("stun", &server.url));
-    let (username, password) = match &server.auth {
-        IceAuth::None => return Ok(IceUri::Stun(format!("{scheme}://{rest}"))),
+/// User name and password for a server that asks for them. Blocks for as long as the file system does.
+pub fn login(
+    server: &IceServer,
+    now: SystemTime,
+) -> Result<Option<(String, Secret)>, CredentialError> {
+    Ok(match &server.auth {
+        IceAuth::None => None,
         IceAuth::Static {
             username,
             credential_file,
-        } => (username.clone(), read(server, credential_file)?),
+        } => Some((username.clone(), read(server, credential_file)?)),
         IceAuth::SharedSecret {
             username,
             secret_file,
             ttl,
-        } => short_lived(&read(server, secret_file)?, username, now, *ttl),
+        } => {
+            let secret = read(server, secret_file)?;
+            Some(short_lived(&secret, username, now, *ttl))
+        }
+    })
+}
+
+fn uri(server: &IceServer, now: SystemTime) -> Result<IceUri, CredentialError> {
+    let (scheme, rest) = server.url.split_once(':').unwrap_or(("stun", &server.url));
+    let Some((username, password)) = login(server, now)? else {
+        return Ok(IceUri::Stun(format!("{scheme}://{rest}")));
     };
     Ok(IceUri::Turn(Secret::new(format!(
         "{scheme}://{}:{}@{rest}",

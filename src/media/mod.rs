@@ -14,6 +14,7 @@ pub mod playout_delay;
 pub mod profile;
 pub mod sdp;
 pub mod statistics;
+pub mod trial;
 
 use crate::signaling::message::Candidate;
 

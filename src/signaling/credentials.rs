@@ -210,6 +210,11 @@ fn read_trimmed(file: &Path) -> Result<String, CredentialsError> {
     Ok(text.to_owned())
 }
 
+/// When a token expires, by its own words; `None` where it does not say.
+pub fn expires(token: &Secret) -> Option<SystemTime> {
+    expiry(token.expose()).ok().flatten()
+}
+
 /// When a token expires, by its own words; whether they are true is for the lobby to check.
 fn expiry(token: &str) -> Result<Option<SystemTime>, &'static str> {
     let parts: Vec<&str> = token.split('.').collect();

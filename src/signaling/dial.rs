@@ -219,7 +219,7 @@ async fn connect(address: &Url, at: &str, resolver: &mut Resolver) -> Result<Tcp
 }
 
 /// The system's roots and `ca_file`. Reading a hundred certificates is work for a thread that may block.
-async fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
+pub(crate) async fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
     let ca_file = ca_file.map(Path::to_owned);
     tokio::task::spawn_blocking(move || {
         let mut roots = RootCertStore::empty();

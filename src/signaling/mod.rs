@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod dial;
 pub mod engineio;
 pub mod message;
+pub mod probe;
 pub mod resolve;
 pub mod session;
 pub mod socketio;

@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, fs};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use text::span;
+
 use crate::host::tally::Histogram;
 
 /// Raised when a name changes its meaning or goes.

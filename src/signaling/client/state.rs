@@ -1,4 +1,4 @@
-//! How the line is, for whoever shows it: STATUS, metrics.
+//! How the line is, for whoever shows it: STATUS, metrics, the doctor.
 
 use std::time::{Duration, Instant};
 

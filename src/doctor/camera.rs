@@ -1,0 +1,393 @@
+//! The camera and its encoder: there, allowed, free, and a second really encoded.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{Access, access};
+use tokio::task::spawn_blocking;
+
+use super::{
+    CHECK_ENDS_WITHIN, Finding,
+    account::{Account, Holder, group_name, holders},
+    daemon::Daemon,
+    limited, within,
+};
+use crate::{
+    config::Config,
+    media::{
+        self, InitError, check, devices,
+        profile::{Plan, ProfileError},
+        trial::{self, Trial},
+    },
+    status::Status,
+};
+
+const CAMERA: &str = "camera";
+const ENCODER: &str = "encoder";
+/// For taking the trial's pipeline down.
+const TEARDOWN: Duration = Duration::from_millis(800);
+
+pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
+    let deadline = Instant::now() + CHECK_ENDS_WITHIN;
+    let wanted = config.clone();
+    let planned = spawn_blocking(move || -> Result<_, InitError> {
+        media::init()?;
+        Ok((devices::plan(&wanted), check::check(&wanted).faults))
+    });
+    let (plan, missing) = match limited(CAMERA, planned).await {
+        Ok(Ok(Ok(found))) => found,
+        Ok(Ok(Err(error))) => {
+            let mend = "reinstall libgstreamer1.0-0";
+            return vec![Finding::fault(ENCODER, error.to_string(), mend)];
+        }
+        Ok(Err(error)) => return vec![Finding::note(CAMERA, error.to_string())],
+        Err(late) => return vec![late],
+    };
+    let mut found = Vec::new();
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            found.push(no_plan(&error));
+            found.extend(missing.into_iter().map(not_installed));
+            return found;
+        }
+    };
+    let (camera, usable) = match plan.device.as_deref() {
+        None => {
+            let what = format!("the profile {:?} needs none", plan.profile);
+            (Finding::ok(CAMERA, what), true)
+        }
+        Some(device) => look_within(deadline, device, Whose::of(daemon)).await,
+    };
+    found.push(camera);
+    if missing.is_empty() {
+        found.push(encoder(config, plan, usable, daemon, deadline).await);
+    } else {
+        found.extend(missing.into_iter().map(not_installed));
+    }
+    found
+}
+
+fn no_plan(error: &ProfileError) -> Finding {
+    match error {
+        ProfileError::NoCamera { .. } => Finding::fault(
+            CAMERA,
+            error.to_string(),
+            "plug it in, see `dmesg` for what the kernel made of it, and its cable and power",
+        ),
+        ProfileError::NotInstalled { .. } => Finding::fault(
+            ENCODER,
+            error.to_string(),
+            "`perch check` names the packages to install",
+        ),
+        _ => Finding::fault(
+            ENCODER,
+            error.to_string(),
+            "mend it in the configuration; `perch check` asks again",
+        ),
+    }
+}
+
+fn not_installed(fault: String) -> Finding {
+    Finding::fault(ENCODER, fault, "install the package that is named")
+}
+
+/// Whose the device is, if anybody has it open.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// The daemon with this pid may.
+    Daemons(u32),
+    /// It may well be the daemon that does not tell.
+    Unknown,
+    Others,
+}
+
+impl Whose {
+    fn of(daemon: &Daemon) -> Self {
+        match daemon {
+            Daemon::Tells(status) => Self::Daemons(status.pid),
+            Daemon::Mute => Self::Unknown,
+            Daemon::Absent => Self::Others,
+        }
+    }
+}
+
+/// [`look`], and asking who the service runs as, in the time that is left.
+async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding, bool) {
+    let device = device.to_owned();
+    let looked = async {
+        let account = Account::of_service().await;
+        spawn_blocking(move || look(Path::new(&device), &account, whose)).await
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    match within(left, CAMERA, looked).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => (Finding::note(CAMERA, error.to_string()), false),
+        Err(late) => (late, false),
+    }
+}
+
+/// The device's node; whether we can open it now.
+fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
+    let shown = device.display();
+    if !devices::is_node(device) {
+        return (
+            Finding::ok(CAMERA, format!("{shown} (not a device node)")),
+            true,
+        );
+    }
+    let node = match fs::metadata(device) {
+        Ok(node) => node,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mend = "plug it in; `perch devices` lists what is there, `dmesg` what the kernel made of it";
+            return (
+                Finding::fault(CAMERA, format!("there is no {shown}"), mend),
+                false,
+            );
+        }
+        Err(error) => {
+            let finding =
+                Finding::fault(CAMERA, format!("{shown}: {error}"), "check its permissions");
+            return (finding, false);
+        }
+    };
+    if !node.file_type().is_char_device() {
+        let what = format!("{shown} is no device");
+        return (
+            Finding::fault(CAMERA, what, "name the camera in [camera] device"),
+            false,
+        );
+    }
+    let ours = access(device, Access::READ_OK | Access::WRITE_OK).is_ok();
+    let allowed = if account.is_us {
+        ours
+    } else {
+        account.may_use(&node)
+    };
+    if !allowed {
+        let (user, group) = (&account.name, group_name(node.gid()));
+        let what = format!(
+            "{user} may not open {shown} (group {group}, mode {:o})",
+            node.mode() & 0o777
+        );
+        let mend = format!("`usermod -aG {group} {user}`, then `systemctl restart perch`");
+        return (Finding::fault(CAMERA, what, mend), false);
+    }
+    let (who, saw_all) = holders(device);
+    let others: Vec<&Holder> = who
+        .iter()
+        .filter(|holder| !matches!(whose, Whose::Daemons(pid) if pid == holder.pid))
+        .collect();
+    if let Some(holder) = others.first() {
+        let what = format!("{shown} is in use by {} (pid {})", holder.name, holder.pid);
+        // Whoever only asks for its controls, such as a sound server, is no harm.
+        let mend = format!(
+            "if it streams, stop it: `kill {}`, or disable its service",
+            holder.pid
+        );
+        let finding = match whose {
+            Whose::Daemons(_) => Finding::note(CAMERA, what),
+            Whose::Unknown => Finding::note(CAMERA, format!("{what}, which may be the daemon")),
+            Whose::Others => Finding::new(CAMERA, super::Level::Note, what, Some(mend)),
+        };
+        return (finding, ours);
+    }
+    let held = if who.is_empty() {
+        "free"
+    } else {
+        "in use by perch itself"
+    };
+    let doubt = if saw_all {
+        ""
+    } else {
+        " as far as can be seen without root"
+    };
+    let may = format!("{} may open it", account.name);
+    (
+        Finding::ok(CAMERA, format!("{shown} is there, {may}, {held}{doubt}")),
+        ours,
+    )
+}
+
+async fn encoder(
+    config: &Config,
+    plan: Plan,
+    usable: bool,
+    daemon: &Daemon,
+    deadline: Instant,
+) -> Finding {
+    match daemon {
+        Daemon::Tells(status) => return by_the_daemon(status, config),
+        // It may use the camera, or be about to.
+        Daemon::Mute if plan.device.is_some() => {
+            return Finding::note(
+                ENCODER,
+                "not tried: the camera may be the daemon's, which does not tell",
+            );
+        }
+        Daemon::Mute | Daemon::Absent => {}
+    }
+    if !usable {
+        return Finding::note(
+            ENCODER,
+            "not tried: the camera cannot be opened by whoever asks",
+        );
+    }
+    let launch = plan.text.clone();
+    let frames = config.camera.framerate + 1;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let patience = left.saturating_sub(TEARDOWN);
+    let encoded = spawn_blocking(move || trial::encode(&launch, frames, patience));
+    match within(left, ENCODER, encoded).await {
+        Ok(Ok(Ok(trial))) => judge(&trial, config, &plan),
+        Ok(Ok(Err(error))) => Finding::fault(
+            ENCODER,
+            format!("{plan}: {error}"),
+            "see `perch devices` for what camera and encoder can do, and `dmesg`",
+        ),
+        Ok(Err(error)) => Finding::note(ENCODER, error.to_string()),
+        Err(late) => late,
+    }
+}
+
+/// The device is busy with the daemon itself, so it is asked instead.
+fn by_the_daemon(status: &Status, config: &Config) -> Finding {
+    let camera = &status.camera;
+    let wanted = f64::from(config.camera.framerate);
+    match (camera.fps, &camera.why) {
+        (Some(fps), _) if camera.state == "live" => {
+            let what = format!(
+                "the daemon encodes {fps:.1} of {wanted} frames per second, {:.1} Mbit/s",
+                camera.bits_per_s.unwrap_or_default() / 1e6
+            );
+            slow(fps, wanted).unwrap_or_else(|| Finding::ok(ENCODER, what))
+        }
+        (_, why) => Finding::fault(
+            ENCODER,
+            format!(
+                "the daemon's camera is {}: {}",
+                camera.state,
+                why.as_deref().unwrap_or("no reason given")
+            ),
+            "mend what is said of the camera; the daemon tries again by itself",
+        ),
+    }
+}
+
+fn slow(fps: f64, wanted: f64) -> Option<Finding> {
+    (fps < wanted * 0.8).then(|| {
+        Finding::note(
+            ENCODER,
+            format!(
+                "only {fps:.1} of {wanted} frames per second: too dark for the camera, or too much for the encoder \
+                 (try a smaller [camera] width and height)"
+            ),
+        )
+    })
+}
+
+fn judge(trial: &Trial, config: &Config, plan: &Plan) -> Finding {
+    let offered = &trial.profile_level_id;
+    if let Some(other) = &trial.contradiction {
+        let what =
+            format!("the encoder's SPS says {offered} first and {other} later: offers would lie");
+        return Finding::fault(ENCODER, what, "choose another encoder or profile");
+    }
+    let Some((profile, level)) = in_words(offered) else {
+        let what =
+            format!("no browser decodes what the encoder gives (profile-level-id {offered})");
+        return Finding::fault(
+            ENCODER,
+            what,
+            "let the profile ask for constrained-baseline",
+        );
+    };
+    // Where the parser disagrees, the offer would be wrong: it is made from the same bytes.
+    if !trial.profile.is_empty() && trial.profile.replace('-', " ") != profile {
+        let what = format!(
+            "the SPS says {offered} ({profile}), and GStreamer reads {}",
+            trial.profile
+        );
+        return Finding::fault(ENCODER, what, "choose another encoder or profile");
+    }
+    let wanted = f64::from(config.camera.framerate);
+    if let Some(slow) = slow(trial.fps(), wanted) {
+        return slow;
+    }
+    let what = format!(
+        "{}: {}×{} at {:.1} fps, {:.0} kbit/s, first frame after {:.1} s; SPS and offer say {offered} ({profile}, level {level})",
+        plan.encoder,
+        trial.width,
+        trial.height,
+        trial.fps(),
+        trial.bitrate() / 1e3,
+        trial.first_after.as_secs_f64()
+    );
+    Finding::ok(ENCODER, what)
+}
+
+/// Profile and level of a `profile-level-id` (RFC 6184 §8.1), as far as browsers decode them.
+fn in_words(id: &str) -> Option<(&'static str, String)> {
+    let byte = |at: usize| u8::from_str_radix(id.get(at..at + 2)?, 16).ok();
+    let (profile, constraints, level) = (byte(0)?, byte(2)?, byte(4)?);
+    let profile = match profile {
+        0x42 if constraints & 0x40 != 0 => "constrained baseline",
+        0x42 => "baseline",
+        0x4d => "main",
+        0x64 if constraints & 0x0c == 0x0c => "constrained high",
+        0x64 => "high",
+        _ => return None,
+    };
+    Some((profile, format!("{}.{}", level / 10, level % 10)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn what_browsers_decode_has_a_name() {
+        assert_eq!(
+            in_words("42c01f"),
+            Some(("constrained baseline", "3.1".into()))
+        );
+        assert_eq!(in_words("64001f"), Some(("high", "3.1".into())));
+        assert_eq!(in_words("f4001f"), None);
+        assert_eq!(in_words("42"), None);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_comes_too_late_is_given_up() {
+        let past = Instant::now();
+        let (found, usable) = look_within(past, "/dev/full", Whose::Others).await;
+        assert_eq!((found.level, usable), (Level::Fault, false));
+        assert!(found.what.contains("did not come to an end"), "{found:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_not_there_or_no_device_is_a_fault() {
+        // Below /dev, where nodes are.
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let account = || async { Account::of_service().await };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let account = runtime.block_on(account());
+        let (gone, usable) = look(&directory.path().join("video9"), &account, Whose::Others);
+        assert_eq!((gone.level, usable), (Level::Fault, false));
+        let file = directory.path().join("video0");
+        fs::write(&file, "").unwrap();
+        let (plain, usable) = look(&file, &account, Whose::Others);
+        assert_eq!((plain.level, usable), (Level::Fault, false));
+        assert!(plain.what.contains("is no device"), "{plain:?}");
+        let libcamera = Path::new("/base/soc/i2c0mux/i2c@1/imx708@1a");
+        let (named, usable) = look(libcamera, &account, Whose::Others);
+        assert_eq!((named.level, usable), (Level::Ok, true), "{named:?}");
+    }
+}

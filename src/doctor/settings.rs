@@ -1,0 +1,117 @@
+//! The configuration and the files that it names.
+
+use std::{io, path::Path, time::SystemTime};
+
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::Finding;
+use crate::{
+    config::{self, Config, ConfigError},
+    media::ice::IceServers,
+    signaling::credentials::Credentials,
+};
+
+const CHECK: &str = "configuration";
+
+/// `sees_all`: whether a file that cannot be read cannot be read by the service either.
+pub(super) fn findings(
+    file: Option<&Path>,
+    config: &Result<Config, ConfigError>,
+    sees_all: bool,
+) -> Vec<Finding> {
+    let path = file.unwrap_or(Path::new(config::DEFAULT_FILE));
+    match config {
+        Ok(config) => {
+            let faults: Vec<_> = unusable_files(config)
+                .into_iter()
+                .map(|fault| unusable(fault, sees_all))
+                .collect();
+            if !faults.is_empty() {
+                return faults;
+            }
+            vec![Finding::ok(
+                CHECK,
+                format!("{} and the files that it names can be used", path.display()),
+            )]
+        }
+        Err(ConfigError::Missing { path }) => vec![Finding::fault(
+            CHECK,
+            format!(
+                "{} does not exist; the rest is looked at with the defaults",
+                path.display()
+            ),
+            "write it (`perch check` shows the smallest one that works) or name another with --config",
+        )],
+        Err(error) => error
+            .to_string()
+            .lines()
+            .map(|line| Finding::fault(CHECK, line, "mend that line; `perch check` asks again"))
+            .collect(),
+    }
+}
+
+fn unusable(fault: String, sees_all: bool) -> Finding {
+    let denied = io::Error::from(io::ErrorKind::PermissionDenied).to_string();
+    if !sees_all && fault.to_lowercase().contains(&denied) {
+        return Finding::note(CHECK, format!("not seen: {fault} (root sees it)"));
+    }
+    let mend = "check the path and that perch's user may read it; `perch check` asks again";
+    Finding::fault(CHECK, fault, mend)
+}
+
+/// What the configuration's files lack. Read as the daemon would, so the user matters.
+pub fn unusable_files(config: &Config) -> Vec<String> {
+    let now = SystemTime::now();
+    let mut faults = Vec::new();
+    if let Some(lobby) = &config.lobby {
+        if let Err(error) = Credentials::from(&lobby.auth).fresh(now) {
+            faults.push(format!("lobby.auth: {error}"));
+        }
+        if let Some(file) = &lobby.ca_file
+            && let Err(why) = certificates(file)
+        {
+            faults.push(format!("lobby.ca_file: {}: {why}", file.display()));
+        }
+    }
+    if config.embedded_lobby.enabled
+        && let Some(files) = &config.embedded_lobby.tls
+        && let Err(error) = files.load()
+    {
+        faults.push(format!(
+            "embedded_lobby.certificate_file, key_file: {error}"
+        ));
+    }
+    if let Err(error) = IceServers::new(&config.ice).uris(now) {
+        faults.push(format!("ice.servers: {error}"));
+    }
+    faults
+}
+
+fn certificates(file: &Path) -> Result<(), String> {
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| error.to_string())?;
+    if certificates.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn what_only_others_may_read_is_no_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        // Where there is no directory, there is nothing to be denied.
+        let missing = std::fs::read(directory.path().join("x"))
+            .unwrap_err()
+            .to_string();
+        let denied = io::Error::from_raw_os_error(13).to_string();
+        assert_eq!(unusable(denied.clone(), false).level, Level::Note);
+        assert_eq!(unusable(denied, true).level, Level::Fault);
+        assert_eq!(unusable(missing, false).level, Level::Fault);
+    }
+}
