@@ -76,6 +76,12 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS
 bench: release tests/node_modules/.package-lock.json ## Measure what a viewer costs and how long it waits
 	PERCH_BIN=$(target)/release/perch benches/run.sh
 
+# SOAK_JOINS or SOAK_HOURS says how long, SOAK_SEED repeats a run.
+.PHONY: soak
+soak: release ## Let thousands of viewers come and go, and see what is kept of them
+	cargo build --release --locked -p swarm
+	$(target)/release/swarm soak
+
 # Installs what `make release` built, so that this half can run as root without a toolchain. A
 # packager's DESTDIR is honoured; nothing is enabled or started.
 .PHONY: install

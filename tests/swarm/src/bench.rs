@@ -212,13 +212,14 @@ impl Meter {
 fn tables(runs: &[Run], picture: &Picture, plan: &Plan) -> String {
     let of_runs = |figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(figure));
     let mut text = format!(
-        "`perch run` with its embedded lobby, {}x{} at 30 fps and {:.1} Mbit/s; medians of {} runs of {} s.\n\
+        "`perch run` with its embedded lobby, {}x{} at {} fps and {:.1} Mbit/s; medians of {} runs of {} s.\n\
          CPU and threads are those of the host's process; a viewer's CPU is what it adds to the host without viewers,\n\
          with its range over the runs: the encoder's own variation is of the order of a few viewers.\n\n\
          | viewers | core-ms per second and viewer | RSS, MB | threads | descriptors | Mbit/s to each | packets/s to each | packets lost | longest gap, ms | the viewers' own core-ms per second |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         picture.width,
         picture.height,
+        picture.framerate,
         f64::from(picture.bitrate) / 1e6,
         plan.runs,
         plan.seconds,

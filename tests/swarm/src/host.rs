@@ -2,8 +2,11 @@
 //! what `/proc` says of it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,16 +16,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::tokens::Tokens;
+use crate::{log::Log, tokens::Tokens};
 
 /// From the start to "live in the lobby".
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// The line that tells the lobby's address, and the one that tells that the host is live.
 const ADDRESS: &str = "event=\"lobby-open\" address=";
 const LIVE: &str = "live in the lobby";
+const METRICS: &str = "event=\"metrics-open\" address=";
 /// The lobby's secret, for this process and its child alone.
 const SECRET: &str = "known-to-the-swarm-and-its-host-alone-0123456";
 
@@ -32,6 +37,8 @@ pub struct Picture {
     pub profile: String,
     pub width: u32,
     pub height: u32,
+    /// Frames per second.
+    pub framerate: u32,
     /// Bit/s.
     pub bitrate: u32,
 }
@@ -40,13 +47,25 @@ pub struct Picture {
 pub struct Host {
     child: Child,
     lobby: Url,
-    _state: TempDir,
+    metrics: SocketAddr,
+    log: Log,
+    state: TempDir,
 }
 
 impl Host {
     /// Starts `binary` and waits until it is live. `data` holds profiles (`pipelines/*.toml`)
     /// beside the built-in ones.
     pub fn start(binary: &Path, picture: &Picture, data: Option<&Path>) -> Result<Self> {
+        let data = data.map(|data| ("PERCH_DATA_DIR", data.as_os_str()));
+        Self::start_in(binary, picture, data)
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_in<'a>(
+        binary: &Path,
+        picture: &Picture,
+        environment: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
+    ) -> Result<Self> {
         let state = TempDir::new()?;
         write_keys(state.path())?;
         let config = state.path().join("perch.toml");
@@ -56,21 +75,24 @@ impl Host {
             .args(["run", "--config"])
             .arg(&config)
             .env("STATE_DIRECTORY", state.path())
+            .env("RUNTIME_DIRECTORY", state.path())
             .env("PERCH_LOG", "warn,perch=info")
+            .env("NO_COLOR", "1")
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        if let Some(data) = data {
-            command.env("PERCH_DATA_DIR", data);
-        }
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        match wait_until_live(&mut child) {
-            Ok(lobby) => Ok(Self {
+        let log = Log::default();
+        match wait_until_live(&mut child, log.clone()) {
+            Ok((lobby, metrics)) => Ok(Self {
                 child,
                 lobby,
-                _state: state,
+                metrics,
+                log,
+                state,
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -85,9 +107,29 @@ impl Host {
         &self.lobby
     }
 
+    /// Where `/metrics` and `/healthz` are.
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// The directory that holds all that is the host's, its status socket too.
+    pub fn directory(&self) -> &Path {
+        self.state.path()
+    }
+
     /// What lets viewers in.
     pub fn tokens(&self) -> Tokens {
         Tokens::from_secret(SECRET.as_bytes())
+    }
+
+    /// What the host has logged.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Sends the host a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// The host's present use of the machine.
@@ -169,12 +211,14 @@ fn configuration(picture: &Picture) -> String {
         profile,
         width,
         height,
+        framerate,
         bitrate,
     } = picture;
     format!(
-        "[camera]\nprofile = \"{profile}\"\nwidth = {width}\nheight = {height}\nframerate = 30\n\
+        "[camera]\nprofile = \"{profile}\"\nwidth = {width}\nheight = {height}\nframerate = {framerate}\n\
          [encoder]\nbitrate = {bitrate}\n\
          [viewers]\nmax = 200\n\
+         [metrics]\nenabled = true\nlisten = \"127.0.0.1:0\"\n\
          [embedded_lobby]\nenabled = true\nlisten = \"127.0.0.1:0\"\n"
     )
 }
@@ -190,20 +234,26 @@ fn write_keys(state: &Path) -> Result<()> {
 }
 
 /// Reads the host's log to its end on a thread; returns when the host is live.
-fn wait_until_live(child: &mut Child) -> Result<Url> {
+fn wait_until_live(child: &mut Child, counts: Log) -> Result<(Url, SocketAddr)> {
     let log = child.stderr.take().context("the host has no log")?;
     let (live, news) = mpsc::channel();
     thread::spawn(move || {
         let mut address = None;
+        let mut metrics = None;
         let mut early = String::new();
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
+        for line in BufReader::new(log).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            counts.line(&line);
             if let Some((_, rest)) = line.split_once(ADDRESS) {
                 address = Some(rest.trim().to_owned());
             }
+            if let Some((_, rest)) = line.split_once(METRICS) {
+                metrics = rest.trim().parse().ok();
+            }
             if line.contains(LIVE)
-                && let Some(address) = address.take()
+                && let Some(places) = address.take().zip(metrics.take())
             {
-                let _ = live.send(Ok(address));
+                let _ = live.send(Ok(places));
             }
             if line.contains(" WARN ") || line.contains(" ERROR ") {
                 eprintln!("host: {line}");
@@ -216,7 +266,7 @@ fn wait_until_live(child: &mut Child) -> Result<Url> {
         let _ = live.send(Err(early));
     });
     match news.recv_timeout(START_PATIENCE) {
-        Ok(Ok(address)) => Ok(Url::parse(&format!("http://{address}"))?),
+        Ok(Ok((address, metrics))) => Ok((Url::parse(&format!("http://{address}"))?, metrics)),
         Ok(Err(log)) => bail!("the host ended before it was live:\n{log}"),
         Err(_) => bail!("the host was not live in time"),
     }

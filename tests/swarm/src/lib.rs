@@ -2,6 +2,7 @@
 //! and know when a frame is complete without decoding it.
 
 pub mod bench;
+pub mod broken;
 pub mod churn;
 pub mod clock;
 pub mod crowd;
@@ -9,7 +10,9 @@ pub mod frames;
 pub mod hmac;
 pub mod host;
 pub mod lobby;
+pub mod log;
 pub mod peer;
+pub mod soak;
 pub mod stats;
 pub mod tokens;
 pub mod viewer;

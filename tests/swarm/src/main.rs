@@ -11,6 +11,7 @@ use swarm::{
     clock,
     crowd::{Crowd, Door, Watching},
     host::{Picture, perch_beside},
+    soak,
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -66,6 +67,25 @@ enum Command {
         seconds: f64,
         #[arg(long, default_value_t = 3)]
         runs: usize,
+    },
+    /// Let thousands come and go on a host that is started for it, and see what it keeps of them
+    Soak {
+        /// The program to soak, by default the `perch` beside this one
+        #[arg(long, env = "PERCH_BIN")]
+        perch: Option<PathBuf>,
+        #[arg(long, env = "SOAK_JOINS", default_value_t = 10_000)]
+        joins: usize,
+        /// End at the next halt after this time, whatever is left of the joins
+        #[arg(long, env = "SOAK_HOURS", default_value_t = 24.0)]
+        hours: f64,
+        /// A fresh one without it; it is printed
+        #[arg(long, env = "SOAK_SEED")]
+        seed: Option<u64>,
+        #[arg(long, default_value_t = 10)]
+        in_flight: usize,
+        /// Joins from one halt to the next
+        #[arg(long, default_value_t = 1000)]
+        every: usize,
     },
     /// Serve a picture that tells the time, for measuring latency
     ClockCamera {
@@ -151,14 +171,12 @@ async fn main() -> Result<()> {
             seconds,
             runs,
         } => {
-            let perch = match perch {
-                Some(perch) => perch,
-                None => perch_beside(&env::current_exe()?)?,
-            };
+            let perch = program(perch)?;
             let picture = Picture {
                 profile: "test".into(),
                 width: 1280,
                 height: 720,
+                framerate: 30,
                 bitrate: 2_000_000,
             };
             let plan = bench::Plan {
@@ -168,11 +186,52 @@ async fn main() -> Result<()> {
             };
             print!("{}", bench::bench(&perch, &picture, &plan).await?);
         }
+        Command::Soak {
+            perch,
+            joins,
+            hours,
+            seed,
+            in_flight,
+            every,
+        } => {
+            let plan = soak::Plan {
+                joins,
+                at_most: Duration::from_secs_f64(hours * 3600.0),
+                seed: seed.unwrap_or_else(rand::random),
+                in_flight,
+                every,
+            };
+            run_soak(perch, &plan).await?;
+        }
         Command::ClockCamera {
             socket,
             width,
             height,
         } => clock::run(&socket, width, height)?,
+    }
+    Ok(())
+}
+
+fn program(given: Option<PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(perch) => Ok(perch),
+        None => perch_beside(&env::current_exe()?),
+    }
+}
+
+async fn run_soak(perch: Option<PathBuf>, plan: &soak::Plan) -> Result<()> {
+    eprintln!("seed {}", plan.seed);
+    let picture = Picture {
+        profile: "test".into(),
+        width: 320,
+        height: 180,
+        framerate: 15,
+        bitrate: 300_000,
+    };
+    let (table, broken) = soak::soak(&program(perch)?, &picture, plan).await?;
+    print!("{table}");
+    if !broken.is_empty() {
+        bail!("seed {}: {}", plan.seed, broken.join("; "));
     }
     Ok(())
 }

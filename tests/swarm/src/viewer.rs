@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    broken::broken,
     lobby::{Lobby, Said},
     peer::{Peer, Progress, Seen},
 };
@@ -41,12 +42,18 @@ pub enum Conduct {
     LeavesAtKeyframe,
     /// Leaves before the offer can have come.
     LeavesBeforeOffer,
+    /// Takes its time over the answer, watches, and leaves.
+    AnswersLate,
+    /// Sends an answer that is wrong, and goes after a while.
+    AnswersBadly,
     /// Takes the offer and says nothing for as long as it may, then goes.
     NeverAnswers,
     /// Closes its socket right after the answer and never opens the connection.
     HangsUpAfterAnswer,
     /// Breaks off in mid-picture: the socket closes, the UDP port falls silent.
     BreaksOff,
+    /// Stops receiving in mid-picture, and stays on the line to the lobby for as long as it may.
+    Stalls,
     /// Freezes in mid-picture for as long as it may: socket and port stay open, and nobody reads.
     Freezes,
 }
@@ -139,12 +146,20 @@ impl Viewer {
         if self.conduct == Conduct::NeverAnswers {
             return self.linger(&mut stop).await;
         }
-        let answer = self.peer.answer(&offer)?;
-        let answer = json!({
-            "streamId": self.stream,
-            "answer": { "type": "answer", "sdp": answer },
-        });
-        self.lobby.emit("live:signal-answer", answer).await?;
+        if self.conduct == Conduct::AnswersLate {
+            self.linger(&mut stop).await?;
+        }
+        let sdp = self.peer.answer(&offer)?;
+        if self.conduct == Conduct::AnswersBadly {
+            self.send_answer(&broken(&sdp, self.number)).await?;
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                // Whatever the host does about it is right, but for going down.
+                _ = self.stay() => {}
+            }
+            return self.leave().await;
+        }
+        self.send_answer(&sdp).await?;
         if self.conduct == Conduct::HangsUpAfterAnswer {
             return Ok(());
         }
@@ -162,6 +177,7 @@ impl Viewer {
                 self.leave().await
             }
             Conduct::BreaksOff => Ok(()),
+            Conduct::Stalls => self.linger(&mut stop).await,
             Conduct::Freezes => {
                 // An error says that nobody is left to tell it to stop.
                 let _ = stop.wait_for(|stop| *stop).await;
@@ -169,6 +185,14 @@ impl Viewer {
             }
             _ => self.leave().await,
         }
+    }
+
+    async fn send_answer(&mut self, sdp: &str) -> Result<()> {
+        let answer = json!({
+            "streamId": self.stream,
+            "answer": { "type": "answer", "sdp": sdp },
+        });
+        self.lobby.emit("live:signal-answer", answer).await
     }
 
     /// The host's offer; candidates that come before it are a mistake that the page would not survive.
@@ -234,9 +258,16 @@ impl Viewer {
 
     /// Stays on the line and says nothing.
     async fn linger(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
+        let (lobby, peer) = (&mut self.lobby, &mut self.peer);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
-            _ = async { while self.lobby.next().await.is_ok() {} } => {}
+            _ = async {
+                while let Ok(said) = lobby.next().await {
+                    if let Said::Candidate(Some(candidate)) = said {
+                        peer.add_candidate(&candidate);
+                    }
+                }
+            } => {}
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ async fn three_hundred_viewers_leave_nothing_behind() {
         profile: "test".into(),
         width: 320,
         height: 180,
+        framerate: 30,
         bitrate: 300_000,
     };
     let host = Host::start(&perch, &picture, None).unwrap();
