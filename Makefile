@@ -41,8 +41,14 @@ test-rust: web/dist/index.html
 
 # What the suites below start.
 .PHONY: programs
-programs: web/dist/index.html
+programs: web/dist/index.html fault-plugin
 	cargo build --locked --workspace --bins --examples
+
+# A directory of its own: GStreamer looks through all that is below one of its plugin paths.
+.PHONY: fault-plugin
+fault-plugin:
+	cargo build --locked -p faultgate
+	install -D $(target)/debug/libgstfaultgate.so $(target)/faults/libgstfaultgate.so
 
 .PHONY: test-page
 test-page: web/node_modules/.package-lock.json
@@ -75,6 +81,11 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS
 .PHONY: bench
 bench: release tests/node_modules/.package-lock.json ## Measure what a viewer costs and how long it waits
 	PERCH_BIN=$(target)/release/perch benches/run.sh
+
+# FAULTS_STEPS says how many faults the random order has, FAULTS_SEED repeats one.
+.PHONY: test-faults
+test-faults: programs tests/node_modules/.package-lock.json ## Inject the field's faults, print what a viewer sees of each
+	PERCH_BIN=$(target)/debug/perch $(target)/debug/faults
 
 # SOAK_JOINS or SOAK_HOURS says how long, SOAK_SEED repeats a run.
 .PHONY: soak

@@ -2,8 +2,8 @@
 // protocol, and handles for the tests to make it misbehave.
 //
 // As a module: `const lobby = await Lobby.start({ secret })`.
-// As a program: `node lobby.mjs --secret-file FILE [--port N] [--no-ok] [--no-chatter]`
-// prints one JSON line with its address, then serves until it is stopped.
+// As a program: `node lobby.mjs --secret-file FILE [--host ADDRESS] [--port N] [--ping-interval MS]
+// [--ping-timeout MS] [--no-ok] [--no-chatter]` prints one JSON line with its address, then serves until it is stopped.
 
 import { randomBytes, randomInt, randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -314,7 +314,9 @@ async function main() {
     options: {
       port: { type: "string", default: "0" },
       "secret-file": { type: "string" },
+      host: { type: "string", default: "127.0.0.1" },
       "ping-interval": { type: "string", default: "25000" },
+      "ping-timeout": { type: "string", default: "20000" },
       "no-ok": { type: "boolean", default: false },
       "no-chatter": { type: "boolean", default: false },
     },
@@ -323,7 +325,9 @@ async function main() {
   const lobby = await Lobby.start({
     port: Number(values.port),
     secret: readFileSync(values["secret-file"], "utf8").trim(),
+    host: values.host,
     pingInterval: Number(values["ping-interval"]),
+    pingTimeout: Number(values["ping-timeout"]),
     ackHasOk: !values["no-ok"],
     chatter: !values["no-chatter"],
   });

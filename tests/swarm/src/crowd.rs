@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use str0m::crypto::{CryptoProvider, from_feature_flags};
+use str0m::{
+    config::DtlsCert,
+    crypto::{CryptoProvider, from_feature_flags},
+};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -37,19 +40,10 @@ impl Door {
     /// `address`: where the viewers' UDP sockets are bound, by default on the interface that has
     /// the default route, because hosts do not gather candidates on the loopback interface.
     pub fn new(lobby: Url, tokens: Tokens, address: Option<IpAddr>) -> Result<Self> {
-        let crypto = CryptoProvider {
-            sha1_hmac_provider: &Sha1Hmac,
-            ..from_feature_flags()
-        };
-        let certificate = crypto
-            .dtls_provider
-            .generate_certificate()
-            .context("no DTLS certificate could be made")?;
-        crypto.install_process_default();
         let common = Common {
             lobby,
             address: address.unwrap_or_else(own_address),
-            certificate,
+            certificate: certificate()?,
         };
         Ok(Self {
             common: Arc::new(common),
@@ -196,8 +190,19 @@ impl CrowdReport {
     }
 }
 
+/// A certificate for viewers, with the cryptography that str0m is to use in this process.
+pub fn certificate() -> Result<DtlsCert> {
+    let crypto = CryptoProvider {
+        sha1_hmac_provider: &Sha1Hmac,
+        ..from_feature_flags()
+    };
+    let certificate = crypto.dtls_provider.generate_certificate();
+    crypto.install_process_default();
+    certificate.context("no DTLS certificate could be made")
+}
+
 /// The address that the default route starts from; nothing is sent to find it.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let route = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         // TEST-NET-3 (RFC 5737): never a neighbour, so always the default route.

@@ -94,17 +94,17 @@ impl Lobby {
         }
     }
 
-    /// The first stream in the lobby's list; waits for one to begin.
+    /// The stream that is last in the lobby's list, which is the latest; waits for one to begin.
     pub async fn find_stream(&mut self) -> Result<String> {
-        timeout(PATIENCE, self.first_stream())
+        timeout(PATIENCE, self.latest_stream())
             .await
             .context("no stream began in time")?
     }
 
-    async fn first_stream(&mut self) -> Result<String> {
+    async fn latest_stream(&mut self) -> Result<String> {
         self.emit_with_ack("live:list", None).await?;
         loop {
-            if let Some(stream) = self.streams.first() {
+            if let Some(stream) = self.streams.last() {
                 return Ok(stream.clone());
             }
             match self.next().await? {

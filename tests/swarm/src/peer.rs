@@ -20,7 +20,7 @@ use str0m::{
 };
 use tokio::{net::UdpSocket, time::sleep_until};
 
-use crate::frames::FrameTracker;
+use crate::frames::{Frame, FrameTracker};
 
 /// A browser asks for a keyframe when it could show nothing for this long.
 const BLIND_PATIENCE: Duration = Duration::from_millis(200);
@@ -55,6 +55,9 @@ pub enum Progress {
     Lost,
 }
 
+/// Hears of every frame that a decoder could have shown.
+pub type OnFrame = Box<dyn FnMut(Frame) + Send>;
+
 pub struct Peer {
     rtc: Rtc,
     socket: UdpSocket,
@@ -64,6 +67,7 @@ pub struct Peer {
     last_pli: Option<Instant>,
     seen: Seen,
     news: Vec<Progress>,
+    on_frame: Option<OnFrame>,
     datagram: Box<[u8; DATAGRAM]>,
 }
 
@@ -89,6 +93,7 @@ impl Peer {
             last_pli: None,
             seen: Seen::default(),
             news: Vec::new(),
+            on_frame: None,
             datagram: Box::new([0; DATAGRAM]),
         })
     }
@@ -105,6 +110,11 @@ impl Peer {
         if let Ok(candidate) = Candidate::from_sdp_string(candidate) {
             self.rtc.add_remote_candidate(candidate);
         }
+    }
+
+    /// Lets somebody hear of every frame from now on.
+    pub fn on_frame(&mut self, listener: OnFrame) {
+        self.on_frame = Some(listener);
     }
 
     pub fn seen(&self) -> Seen {
@@ -198,12 +208,16 @@ impl Peer {
         seen.video_packets += 1;
         seen.first_packet.get_or_insert(packet.timestamp);
         let news = &mut self.news;
+        let on_frame = &mut self.on_frame;
         self.tracker.packet(
             packet.timestamp,
             *packet.seq_no,
             packet.header.marker,
             &packet.payload,
             |frame| {
+                if let Some(on_frame) = on_frame {
+                    on_frame(frame);
+                }
                 seen.frames += 1;
                 seen.keyframes += u64::from(frame.keyframe);
                 if seen.first_keyframe.is_none() {

@@ -1,0 +1,156 @@
+//! The program under test, started as an owner would, and started again when it ends, as systemd would.
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::Command,
+    sync::watch,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use crate::journal::Journal;
+
+/// `RestartSec=`, shorter than a device's: the suite has no time.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
+
+/// How to start it.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program and its arguments, with whatever it runs under before it.
+    pub words: Vec<OsString>,
+    pub environment: Vec<(String, OsString)>,
+    /// Where standard error goes instead of the journal.
+    pub log_file: Option<PathBuf>,
+}
+
+/// A program that is kept running until this is dropped.
+pub struct Program {
+    pub journal: Journal,
+    state: watch::Receiver<State>,
+    task: AbortHandle,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    pid: Option<Pid>,
+    starts: u32,
+    /// How it ended, each time.
+    exits: Vec<String>,
+}
+
+impl Program {
+    pub fn start(launch: Launch, journal: Journal) -> Self {
+        let (shown, state) = watch::channel(State::default());
+        let task = tokio::spawn(keep_running(launch, journal.clone(), shown));
+        Self {
+            journal,
+            state,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Sends a signal to the process that runs now.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    pub fn pid(&self) -> Result<Pid> {
+        self.state.borrow().pid.context("the program does not run")
+    }
+
+    /// How often it was started.
+    pub fn starts(&self) -> u32 {
+        self.state.borrow().starts
+    }
+
+    /// How it ended, each time.
+    pub fn exits(&self) -> Vec<String> {
+        self.state.borrow().exits.clone()
+    }
+
+    /// Waits until it has ended `count` times; how it ended the last time.
+    pub async fn ended(&self, count: usize, patience: Duration) -> Result<String> {
+        let mut state = self.state.clone();
+        let ended = state.wait_for(|state| state.exits.len() >= count);
+        match timeout(patience, ended).await {
+            Ok(Ok(state)) => Ok(state.exits.last().cloned().unwrap_or_default()),
+            _ => bail!(
+                "the program did not end within {} s; its last lines are:\n{}",
+                patience.as_secs(),
+                self.journal.tail(12)
+            ),
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep_running(launch: Launch, journal: Journal, shown: watch::Sender<State>) {
+    loop {
+        let how = match run_once(&launch, &journal, &shown).await {
+            Ok(status) => describe(status),
+            Err(error) => format!("it could not be started: {error:#}"),
+        };
+        journal.line(&format!("-- the program ended: {how}"));
+        shown.send_modify(|state| {
+            state.pid = None;
+            state.exits.push(how);
+        });
+        sleep(RESTART_AFTER).await;
+    }
+}
+
+async fn run_once(
+    launch: &Launch,
+    journal: &Journal,
+    shown: &watch::Sender<State>,
+) -> Result<ExitStatus> {
+    let (program, arguments) = launch.words.split_first().context("nothing to start")?;
+    let log = match &launch.log_file {
+        Some(file) => std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)?
+            .into(),
+        None => Stdio::piped(),
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(launch.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| program.display().to_string())?;
+    if let Some(output) = child.stderr.take() {
+        journal.follow(output);
+    }
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid as i32));
+    shown.send_modify(|state| {
+        state.pid = pid;
+        state.starts += 1;
+    });
+    Ok(child.wait().await?)
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown".to_owned(),
+    }
+}

@@ -1,0 +1,94 @@
+//! The suite's table.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::{scenarios::Scenario, stage::Outcome};
+
+/// Longer lines of the journal are cut.
+const LINE: usize = 150;
+
+/// One fault and what was seen of it.
+pub struct Row {
+    pub name: &'static str,
+    outcome: Option<Outcome>,
+    /// Which bound was broken, or what else went wrong.
+    pub error: Option<String>,
+}
+
+impl Row {
+    pub fn new(scenario: &Scenario, outcome: Outcome) -> Self {
+        let mut broken = Vec::new();
+        for (what, seen, most) in [
+            ("the longest gap was", outcome.gap, scenario.most_gap),
+            (
+                "all was well after",
+                outcome.recovered,
+                scenario.well_within,
+            ),
+        ] {
+            if seen > most {
+                broken.push(format!(
+                    "{what} {}, more than {}",
+                    seconds(seen),
+                    seconds(most)
+                ));
+            }
+        }
+        Self {
+            name: scenario.name,
+            outcome: Some(outcome),
+            error: (!broken.is_empty()).then(|| broken.join("; ")),
+        }
+    }
+
+    pub fn failed(scenario: &Scenario, error: String) -> Self {
+        Self {
+            name: scenario.name,
+            outcome: None,
+            error: Some(error),
+        }
+    }
+}
+
+/// Markdown, in the order of `scenarios`.
+pub fn table<'a>(rows: impl Iterator<Item = &'a Row> + Clone, scenarios: &[Scenario]) -> String {
+    let mut text = "| fault | longest gap (bound) | all well again after (bound) | the journal |\n\
+                    |---|---:|---:|---|\n"
+        .to_owned();
+    for scenario in scenarios {
+        let Some(row) = rows.clone().find(|row| row.name == scenario.name) else {
+            continue;
+        };
+        let (gap, recovered, line) = match &row.outcome {
+            Some(outcome) => (
+                seconds(outcome.gap),
+                seconds(outcome.recovered),
+                shortened(&outcome.line),
+            ),
+            None => ("failed".to_owned(), "failed".to_owned(), String::new()),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {gap} ({}) | {recovered} ({}) | {line} |",
+            scenario.fault,
+            seconds(scenario.most_gap),
+            seconds(scenario.well_within),
+        );
+    }
+    text
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// A line without its date, and without what would break the table.
+fn shortened(line: &str) -> String {
+    let text = line.split_once('Z').filter(|(date, _)| date.len() < 32);
+    let text = text.map_or(line, |(_, rest)| rest).trim().replace('|', "/");
+    match text.char_indices().nth(LINE) {
+        Some((cut, _)) => format!("`{}…`", &text[..cut]),
+        None if text.is_empty() => String::new(),
+        None => format!("`{text}`"),
+    }
+}
