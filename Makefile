@@ -12,6 +12,8 @@ SYSUSERSDIR ?= /usr/lib/sysusers.d
 UDEVDIR ?= /usr/lib/udev
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
+# Arguments for the suites in guests, such as SUITE=--write, which keeps their table.
+SUITE ?=
 # Arguments for `perch demo`, such as DEMO="--listen 0.0.0.0:8080 --audio".
 DEMO ?=
 
@@ -62,6 +64,19 @@ test-interop: programs tests/node_modules/.package-lock.json
 test-browser: programs tests/node_modules/.package-lock.json
 	PERCH_BIN=$(target)/debug/perch PERCH_LOBBY_BIN=$(target)/debug/examples/lobby npm --prefix tests run browser
 
+# Both need root.
+.PHONY: test-systemd
+test-systemd: programs ## The installed unit under a real systemd, in a container
+	scripts/install-needs container
+	cargo build --locked -p faultgate
+	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/systemd/run.mjs $(SUITE)
+
+.PHONY: test-qemu
+test-qemu: programs ## The installed unit with a kernel's camera, in an emulated machine
+	scripts/install-needs guest
+	cargo build --locked -p faultgate
+	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
+
 .PHONY: lint
 lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit
 	cargo fmt --all --check
@@ -93,11 +108,11 @@ soak: release ## Let thousands of viewers come and go, and see what is kept of t
 	cargo build --release --locked -p swarm
 	$(target)/release/swarm soak
 
-# Installs what `make release` built, so that this half can run as root without a toolchain. A
-# packager's DESTDIR is honoured; nothing is enabled or started.
+# Installs what `make release` built, or PERCH_BIN, so that this half can run as root without a
+# toolchain. A packager's DESTDIR is honoured; nothing is enabled or started.
 .PHONY: install
 install: ## Install under DESTDIR and PREFIX what `make release` built
-	install -Dm755 "$(target)/release/perch" "$(DESTDIR)$(PREFIX)/bin/perch"
+	install -Dm755 "$(or $(PERCH_BIN),$(target)/release/perch)" "$(DESTDIR)$(PREFIX)/bin/perch"
 	install -d "$(DESTDIR)$(PREFIX)/share/perch/pipelines"
 	install -m644 pipelines/*.toml "$(DESTDIR)$(PREFIX)/share/perch/pipelines/"
 	install -Dm644 src/config/default.toml "$(DESTDIR)$(PREFIX)/share/doc/perch/perch.toml.reference"
