@@ -39,12 +39,20 @@ function deviceNetwork(t) {
   return { near, device: `10.231.${third}.2`, prefix: ["ip", "netns", "exec", name] };
 }
 
-/** Lets the device send UDP to one port only, as a strict firewall does. */
+/**
+ * Lets UDP to and from one port only pass, as a strict firewall does. Both ways: where the viewer's own checks came
+ * through and only the replies did not, libnice 0.1.21 would know the viewer as peer-reflexive before its candidate
+ * is signaled, and then pairs it with no relay.
+ */
 function firewall(network, port) {
   const rules = `table ip strict {
     chain output {
       type filter hook output priority 0; policy accept;
       udp dport != ${port} drop
+    }
+    chain input {
+      type filter hook input priority 0; policy accept;
+      udp sport != ${port} drop
     }
   }`;
   const [program, ...args] = [...network.prefix, "nft", "-f", "-"];
