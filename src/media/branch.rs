@@ -1,8 +1,8 @@
 //! One viewer's `webrtcbin`: open, offer, answer, candidate, close.
 //!
 //! ```text
-//! StreamProducer → appsrc ! rtph264pay ! webrtcbin → network
-//!                  appsrc ! rtpopuspay !
+//! outlet → appsrc ! rtph264pay ! webrtcbin → network
+//!          appsrc ! rtpopuspay !
 //! ```
 //!
 //! A branch is a pipeline of its own on the camera's clock and base time: what goes wrong in it ends
@@ -27,7 +27,7 @@ use gst_webrtc::{
     WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSDPType,
     WebRTCSessionDescription,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::threads::THREADS;
 use self::{
@@ -213,7 +213,6 @@ struct Pipeline {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
     gate: Gate,
-    keyframe_wanted: Arc<Notify>,
     answer: Option<String>,
     /// RTCP of the viewer is being reported.
     listens: bool,
@@ -259,13 +258,12 @@ impl Pipeline {
             ]
             .into_iter()
             .flatten(),
-        )?;
+        );
 
         let opened = Self {
             pipeline,
             webrtcbin,
             gate,
-            keyframe_wanted: feed.keyframe_wanted.clone(),
             answer: None,
             listens: false,
             closing: Arc::default(),
@@ -373,7 +371,7 @@ impl Pipeline {
     }
 
     /// What a change of the connection means; with the first one that is up, media flows.
-    fn follow(&self, state: WebRTCPeerConnectionState) -> Option<BranchEvent> {
+    fn follow(&mut self, state: WebRTCPeerConnectionState) -> Option<BranchEvent> {
         match state {
             WebRTCPeerConnectionState::Connected => Some(self.let_media_flow()),
             WebRTCPeerConnectionState::Disconnected => Some(BranchEvent::Disconnected),
@@ -384,7 +382,7 @@ impl Pipeline {
     }
 
     /// Opens the gate for the viewer that answered, and for nobody else.
-    fn let_media_flow(&self) -> BranchEvent {
+    fn let_media_flow(&mut self) -> BranchEvent {
         let vouched_for = self
             .remote_certificate()
             .zip(self.answer.as_deref())
@@ -395,7 +393,6 @@ impl Pipeline {
             };
         }
         self.gate.open();
-        self.keyframe_wanted.notify_one();
         BranchEvent::Connected
     }
 

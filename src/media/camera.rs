@@ -21,13 +21,13 @@ use std::{
 };
 
 use gst::prelude::*;
-use gst_utils::StreamProducer;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub(super) use self::outlet::{Outlet, Tap};
 use self::{
     care::BUDGET,
     keeper::Keeper,
-    outlet::{Outlet, TimeBase},
+    outlet::TimeBase,
     pipeline::Taps,
     status::{CameraCounters, CameraState, CameraStatus},
 };
@@ -52,9 +52,6 @@ pub enum CameraError {
     /// The configuration or the installation is at fault; never [`ProfileError::NoCamera`].
     #[error(transparent)]
     Profile(ProfileError),
-    /// GStreamer's own parts do not work here.
-    #[error("GStreamer cannot hand frames on: {0}; reinstall gstreamer1.0-plugins-base")]
-    NoOutlet(String),
     /// A driver hangs: only a new process can try again.
     #[error("{0}")]
     Hangs(String),
@@ -148,8 +145,8 @@ struct Shared {
 /// What a branch takes from the camera.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
-    pub video: StreamProducer,
-    pub audio: Option<StreamProducer>,
+    pub video: Arc<Outlet>,
+    pub audio: Option<Arc<Outlet>>,
     /// As the encoder's own SPS says it, or is expected to.
     pub profile_level_id: String,
     pub clock: gst::Clock,
@@ -169,16 +166,13 @@ impl Camera {
     ) -> Result<Self, CameraError> {
         let time = TimeBase::now();
         let keyframe_wanted = Arc::new(Notify::new());
-        let (base, wanted, with_sound) = (time.clone(), keyframe_wanted.clone(), settings.sound);
-        let (video, sound) = on_blocking_thread(move || -> Result<_, String> {
+        on_blocking_thread(|| {
             make_certificate();
             certificate::make_second_in_advance();
-            let video = Arc::new(Outlet::for_video(&base, wanted)?);
-            let sound = with_sound.then(|| Outlet::for_sound(&base)).transpose()?;
-            Ok((video, sound.map(Arc::new)))
         })
-        .await
-        .map_err(CameraError::NoOutlet)?;
+        .await;
+        let video = Arc::new(Outlet::for_video(&time, keyframe_wanted.clone()));
+        let sound = settings.sound.then(|| Arc::new(Outlet::for_sound(&time)));
 
         let counters = Arc::<CameraCounters>::default();
         let (profile_level_id, offered) = watch::channel(settings.profile_level_id);
@@ -234,8 +228,8 @@ impl Camera {
     pub fn open_branch(&self, branch: BranchId, certificate: Certificate) -> Branch {
         let shared = &self.shared;
         let feed = Feed {
-            video: shared.video.producer.clone(),
-            audio: shared.sound.as_ref().map(|sound| sound.producer.clone()),
+            video: shared.video.clone(),
+            audio: shared.sound.clone(),
             profile_level_id: shared.profile_level_id.borrow().clone(),
             clock: shared.time.clock.clone(),
             base_time: shared.time.base_time,

@@ -1,11 +1,15 @@
 //! One medium on its way into `webrtcbin`, and what the offer says of it.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
-use gst_utils::{ConsumptionLink, StreamProducer};
 use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection};
 
 use super::add;
-use crate::media::playout_delay::{self, PlayoutDelay};
+use crate::media::{
+    camera::{Outlet, Tap},
+    playout_delay::{self, PlayoutDelay},
+};
 
 /// Dynamic payload types (RFC 3551 §6), as browsers number them.
 const VIDEO_PAYLOAD_TYPE: u32 = 96;
@@ -148,35 +152,38 @@ fn random_ssrc() -> u32 {
 }
 
 fn source(name: &str) -> gst_app::AppSrc {
-    gst_app::AppSrc::builder().name(name).build()
+    gst_app::AppSrc::builder()
+        .name(name)
+        .is_live(true)
+        .format(gst::Format::Time)
+        // The outlet sees to it that not too much waits.
+        .max_bytes(0)
+        .build()
 }
 
-/// What stands between camera and branch: closed until DTLS is up. Frames pushed before that would
-/// pile up in the appsrc, which then drops the oldest: the keyframe. Dropped, it cuts the branch off.
+/// What stands between camera and branch: closed until DTLS is up, because what is pushed before that is
+/// lost, and the keyframe first. Dropped, it cuts the branch off.
 #[derive(Debug)]
 pub(super) struct Gate {
-    links: Vec<ConsumptionLink>,
+    ways: Vec<(Arc<Outlet>, gst_app::AppSrc)>,
+    taps: Vec<Tap>,
 }
 
 impl Gate {
-    pub fn closed<'a>(
-        tracks: impl Iterator<Item = (&'a StreamProducer, &'a Track)>,
-    ) -> Result<Self, String> {
-        let links = tracks.map(|(producer, track)| {
-            let mut link = ConsumptionLink::disconnected(track.source.clone());
-            link.set_discard(true);
-            link.change_producer(producer, true)
-                .map_err(|error| error.to_string())?;
-            Ok(link)
-        });
-        Ok(Self {
-            links: links.collect::<Result<_, String>>()?,
-        })
+    pub fn closed<'a>(tracks: impl Iterator<Item = (&'a Arc<Outlet>, &'a Track)>) -> Self {
+        Self {
+            ways: tracks
+                .map(|(outlet, track)| (outlet.clone(), track.source.clone()))
+                .collect(),
+            taps: Vec::new(),
+        }
     }
 
-    pub fn open(&self) {
-        for link in &self.links {
-            link.set_discard(false);
+    /// Again does nothing.
+    pub fn open(&mut self) {
+        if self.taps.is_empty() {
+            let ways = self.ways.iter();
+            self.taps = ways.map(|(outlet, source)| outlet.tap(source)).collect();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is set at a branch's `webrtcbin` below the media: ICE, DTLS, and who listens for RTCP.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Instant, SystemTime},
 };
 
@@ -29,7 +29,13 @@ pub(super) fn configure_ice(
     // silence: libnice before 0.1.22 has no usable consent freshness (RFC 7675), but checks like it.
     agent.set_property("keepalive-conncheck", true);
     let reports = reporter.clone();
+    let wanted = feed.keyframe_wanted.clone();
+    let began = AtomicBool::new(false);
     agent.connect("new-selected-pair", false, move |values| {
+        // The DTLS handshake comes next: by its end there will be a keyframe to begin with.
+        if !began.swap(true, Ordering::Relaxed) {
+            wanted.notify_one();
+        }
         if let Some(foundation) = values.get(3).and_then(|value| value.get::<String>().ok()) {
             reports.send(BranchEvent::Settled { foundation });
         }

@@ -222,7 +222,7 @@ mod tests {
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
         let time = TimeBase::now();
-        let outlet = Arc::new(Outlet::for_sound(&time).expect("an outlet"));
+        let outlet = Arc::new(Outlet::for_sound(&time));
         let launch = format!("filesrc location={} ! identity", pipe.display());
         let (_text, wanted) = watch::channel(Some(launch));
         let keeping = tokio::spawn(keep(wanted, outlet, time));

@@ -42,23 +42,38 @@ struct Frame {
 
 fn watch_outlet(camera: &Camera) -> mpsc::UnboundedReceiver<Frame> {
     let (sees, seen) = mpsc::unbounded_channel();
-    let sink = camera.shared.video.producer.appsink().static_pad("sink");
-    sink.expect("an appsink has a sink pad").add_probe(
-        gst::PadProbeType::BUFFER,
-        move |_, info| {
-            if let Some(frame) = info.buffer() {
-                let bytes = frame.map_readable().expect("memory");
-                let _ = sees.send(Frame {
-                    key: !frame.flags().contains(gst::BufferFlags::DELTA_UNIT),
-                    time: frame.pts().expect("a timestamp"),
-                    profile: h264::profile_level_id(&bytes),
-                    bytes: bytes.len(),
-                });
-            }
-            gst::PadProbeReturn::Ok
-        },
-    );
+    watch(&camera.shared.video, move |frame| {
+        let bytes = frame.map_readable().expect("memory");
+        let _ = sees.send(Frame {
+            key: !frame.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            time: frame.pts().expect("a timestamp"),
+            profile: h264::profile_level_id(&bytes),
+            bytes: bytes.len(),
+        });
+    });
     seen
+}
+
+/// Takes what a branch would be given, until the end of the test.
+fn watch(outlet: &Arc<Outlet>, see: impl Fn(&gst::BufferRef) + Send + Sync + 'static) {
+    let pipeline = gst::parse::launch(
+        "appsrc name=source is-live=true format=time ! fakesink name=sink sync=false async=false",
+    );
+    let pipeline = pipeline.expect("it is built").downcast::<gst::Pipeline>();
+    let pipeline = pipeline.expect("two elements make a pipeline");
+    let source = pipeline.by_name("source").expect("it is there");
+    let source = source.downcast::<gst_app::AppSrc>().expect("an appsrc");
+    let pad = source.static_pad("src").expect("a source pad");
+    let tap = outlet.tap(&source);
+    let running = pipeline::Running(pipeline);
+    running.0.set_state(gst::State::Playing).expect("it runs");
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let _held = (&tap, &running);
+        if let Some(frame) = info.buffer() {
+            see(frame);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Without `min-force-key-unit-interval` every request is a keyframe: a crowd that joins would
@@ -296,15 +311,9 @@ async fn sound_that_fails_is_no_fault_of_the_picture() {
     until(&camera, is_live).await;
     let sound = camera.shared.sound.as_ref().expect("there is sound");
     let (hears, mut heard) = mpsc::unbounded_channel();
-    let sink = sound.producer.appsink().static_pad("sink");
-    sink.expect("an appsink has a sink pad").add_probe(
-        gst::PadProbeType::BUFFER,
-        move |_, info| {
-            let time = info.buffer().and_then(|piece| piece.pts());
-            let _ = hears.send(time.expect("a timestamp"));
-            gst::PadProbeReturn::Ok
-        },
-    );
+    watch(sound, move |piece| {
+        let _ = hears.send(piece.pts().expect("a timestamp"));
+    });
     // One second and then the restart, twice.
     let mut last = gst::ClockTime::ZERO;
     let mut gaps = 0;
@@ -326,7 +335,7 @@ async fn runs_leave_no_descriptors_and_no_threads() {
     crate::media::init().expect("GStreamer starts");
     let counters = Arc::<CameraCounters>::default();
     let time = TimeBase::now();
-    let outlet = Outlet::for_video(&time, Arc::default()).expect("an outlet");
+    let outlet = Outlet::for_video(&time, Arc::default());
     let (says, mut said) = mpsc::unbounded_channel();
     let taps = Taps {
         time,
