@@ -58,6 +58,8 @@ pub struct Branch {
 
 #[derive(Debug)]
 enum Command {
+    /// From the branch's own `webrtcbin`: it is time for the offer.
+    Negotiate,
     SetAnswer(String),
     AddCandidate(Option<Candidate>),
     /// From the branch's own `webrtcbin`, in order with the rest.
@@ -213,6 +215,9 @@ struct Pipeline {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
     gate: Gate,
+    /// Of the certificate that it was given.
+    fingerprint: Option<String>,
+    offered: bool,
     answer: Option<String>,
     /// RTCP of the viewer is being reported.
     listens: bool,
@@ -264,11 +269,13 @@ impl Pipeline {
             pipeline,
             webrtcbin,
             gate,
+            fingerprint: identity.map(|own| own.fingerprint.clone()),
+            offered: false,
             answer: None,
             listens: false,
             closing: Arc::default(),
         };
-        opened.connect(reporter, identity.map(|own| own.fingerprint.clone()));
+        opened.connect(reporter);
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
             opened.close();
             return Err(format!("the branch does not start: {error}"));
@@ -277,24 +284,11 @@ impl Pipeline {
     }
 
     /// Translates `webrtcbin`'s signals to events.
-    fn connect(&self, reporter: Reporter, fingerprint: Option<String>) {
-        let offered = AtomicBool::new(false);
+    fn connect(&self, reporter: Reporter) {
         let reports = reporter.clone();
-        let closing = self.closing.clone();
         self.webrtcbin
-            .connect("on-negotiation-needed", false, move |values| {
-                // It may fire again for the same need; a viewer's page takes one offer only.
-                if !closing.load(Ordering::SeqCst)
-                    && !offered.swap(true, Ordering::SeqCst)
-                    && let Ok(webrtcbin) = values[0].get::<gst::Element>()
-                {
-                    create_offer(
-                        &webrtcbin,
-                        reports.clone(),
-                        closing.clone(),
-                        fingerprint.clone(),
-                    );
-                }
+            .connect("on-negotiation-needed", false, move |_| {
+                reports.to_branch(Command::Negotiate);
                 None
             });
 
@@ -335,6 +329,7 @@ impl Pipeline {
 
     fn carry_out(&mut self, command: Command, reporter: Reporter) {
         match command {
+            Command::Negotiate => self.negotiate(reporter),
             Command::SetAnswer(sdp) => self.set_answer(sdp, reporter),
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
             Command::Follow(state) => {
@@ -350,6 +345,17 @@ impl Pipeline {
             Command::Tell(question) => self.tell(question),
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Gathered | Command::Close => {}
+        }
+    }
+
+    /// Only now, with the state change behind it: the offer makes the transport, and where the two cross, `dtlsdec` has
+    /// begun before it is given its certificate. 1.22 then listens to a connection that is no longer there, and the
+    /// handshake ends with "certificate verify failed". Seen with rebuilt viewers on a busy machine.
+    fn negotiate(&mut self, reporter: Reporter) {
+        // It may be asked for again for the same need; a viewer's page takes one offer only.
+        if !std::mem::replace(&mut self.offered, true) {
+            let (closing, fingerprint) = (self.closing.clone(), self.fingerprint.clone());
+            create_offer(&self.webrtcbin, reporter, closing, fingerprint);
         }
     }
 
