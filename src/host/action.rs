@@ -70,6 +70,12 @@ pub enum Report {
         /// Since the join.
         took: Duration,
     },
+    /// The first picture is on its way.
+    FirstFrame {
+        branch: BranchId,
+        /// Since the join.
+        took: Duration,
+    },
     Disconnected {
         viewer: ViewerId,
         branch: BranchId,
@@ -88,6 +94,11 @@ pub enum Report {
         detail: Option<String>,
         /// Since the join.
         after: Duration,
+    },
+    /// A branch that was kept ready came to nothing.
+    SpareLost {
+        branch: BranchId,
+        why: String,
     },
     Ignored {
         viewer: ViewerId,

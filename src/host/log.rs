@@ -55,6 +55,16 @@ pub fn report(report: &Report) {
             let took_ms = milliseconds(took);
             info!(event = "viewer-live", %viewer, branch = branch.0, took_ms, "media flows to the viewer");
         }
+        Report::SpareLost { branch, why } => {
+            debug!(
+                branch = branch.0,
+                why, "a branch that was kept ready is lost"
+            );
+        }
+        Report::FirstFrame { branch, took } => {
+            let took_ms = milliseconds(took);
+            debug!(branch = branch.0, took_ms, "first picture on its way");
+        }
         Report::Disconnected { viewer, branch } => {
             info!(event = "viewer-disconnected", %viewer, branch = branch.0, "viewer lost, perhaps for a moment");
         }

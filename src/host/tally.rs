@@ -17,6 +17,8 @@ pub struct Tally {
     pub line_lost: u64,
     /// From a viewer's join to the moment when media flows to it.
     pub went_live: Histogram,
+    /// From a viewer's join to its first picture being sent.
+    pub first_frame: Histogram,
     /// How often a viewer was lost for a moment.
     pub disconnected: u64,
     /// How often such a one was found again.
@@ -35,6 +37,7 @@ impl Tally {
             Report::LineLive { .. } => self.line_live += 1,
             Report::LineLost { .. } => self.line_lost += 1,
             Report::Live { took, .. } => self.went_live.observe(*took),
+            Report::FirstFrame { took, .. } => self.first_frame.observe(*took),
             Report::Disconnected { .. } => self.disconnected += 1,
             Report::Recovered { .. } => self.recovered += 1,
             Report::Refused { reason, .. } => {
@@ -105,7 +108,9 @@ pub struct Histogram {
 impl Histogram {
     /// Upper bounds in seconds, each its bucket's last value. A join on a network nearby takes a few hundred
     /// milliseconds; after thirty-five seconds every viewer that has not come so far is out of patience.
-    pub const BOUNDS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0];
+    pub const BOUNDS: [f64; 12] = [
+        0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0,
+    ];
 
     fn observe(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
@@ -198,7 +203,10 @@ mod tests {
             .buckets()
             .filter(|(_, count)| *count > 0)
             .collect();
-        assert_eq!(filled, [(0.1, 2), (0.25, 1), (f64::INFINITY, 1)]);
+        assert_eq!(
+            filled,
+            [(0.025, 1), (0.1, 1), (0.25, 1), (f64::INFINITY, 1)]
+        );
         assert_eq!(histogram.count(), 4);
         assert_eq!(histogram.sum(), Duration::from_millis(999_202));
     }

@@ -161,6 +161,8 @@ pub struct Viewer {
     certificate: Certificate,
     /// Has watched at some time.
     was_live: bool,
+    /// Has been sent a picture at some time.
+    was_sent: bool,
     /// Its branch was replaced for this reason, and media does not flow yet.
     rebuilding: Option<Rebuild>,
     /// Its branch is to be replaced as soon as the answer to the present offer is in: a page that has
@@ -196,6 +198,7 @@ impl Viewer {
             policy,
             certificate: Certificate::default(),
             was_live: false,
+            was_sent: false,
             rebuilding: None,
             doomed: None,
             rebuilds: VecDeque::new(),
@@ -255,11 +258,16 @@ impl Viewer {
 
     /// Opens its branch.
     pub fn open(&mut self, now: Instant, out: &mut VecDeque<Action>) {
+        self.open_ready(now);
+        out.push_back(Action::OpenBranch(self.branch, self.certificate));
+    }
+
+    /// Takes over a branch that is open already; what it has said so far comes next.
+    pub fn open_ready(&mut self, now: Instant) {
         self.state = State::Opening {
             deadline: now + OFFER_WITHIN,
             held: Vec::new(),
         };
-        out.push_back(Action::OpenBranch(self.branch, self.certificate));
     }
 
     /// The viewer joined again, under the same stream.
@@ -385,6 +393,7 @@ impl Viewer {
             BranchEvent::Offer { sdp } => return self.offer(sdp, now, out),
             BranchEvent::Candidate(candidate) => self.local_candidate(candidate, out),
             BranchEvent::Connected => self.connected(now, out),
+            BranchEvent::FirstFrame => self.first_frame(now, out),
             BranchEvent::Heard => self.heard(now, out),
             BranchEvent::Settled { foundation } => self.settle(&foundation),
             BranchEvent::Disconnected => self.disconnected(now, out),
@@ -500,6 +509,15 @@ impl Viewer {
             deadline: now + HEARD_WITHIN,
             terms,
         };
+    }
+
+    fn first_frame(&mut self, now: Instant, out: &mut VecDeque<Action>) {
+        if !mem::replace(&mut self.was_sent, true) {
+            out.push_back(Action::Report(Report::FirstFrame {
+                branch: self.branch,
+                took: now.saturating_duration_since(self.joined),
+            }));
+        }
     }
 
     /// While still connecting, ICE may come and go: that state's deadline stands.

@@ -251,6 +251,8 @@ impl Pipeline {
         add(&pipeline, &webrtcbin)?;
 
         let video = Track::video(&feed.profile_level_id)?;
+        let reports = reporter.clone();
+        video.on_first_packet(move || reports.send(BranchEvent::FirstFrame));
         let audio = feed.audio.as_ref().map(|_| Track::audio()).transpose()?;
         let tracks = || std::iter::once(&video).chain(&audio);
         for track in tracks() {

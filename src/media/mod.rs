@@ -77,6 +77,8 @@ pub enum BranchEvent {
     AnswerRejected { why: String },
     /// DTLS is up: media flows.
     Connected,
+    /// The first packet of the first picture is on its way: a keyframe.
+    FirstFrame,
     /// RTCP came from the viewer; told once a second at most.
     Heard,
     /// ICE has settled on a way: the foundation of our own candidate on it (RFC 8445 §5.1.1.3).

@@ -133,10 +133,13 @@ impl Page<'_> {
         self.counter("perch_viewer_recoveries_total", "Such viewers that were found again.", totals.recovered as f64)?;
         self.counter("perch_ignored_messages_total", "Messages of viewers that nothing followed from.", totals.ignored as f64)?;
         self.gauge("perch_branches_closing", "Branches that are being taken down.", totals.closing as f64)?;
-        let live = &status.went_live;
-        let buckets: Vec<_> = Histogram::buckets(live).collect();
-        let sum = live.sum().as_secs_f64();
-        self.histogram("perch_viewer_join_to_media_seconds", "From a viewer's join to the moment when media flows to it.", sum, &buckets)
+        self.times("perch_viewer_join_to_media_seconds", "From a viewer's join to the moment when media may flow to it.", &status.went_live)?;
+        self.times("perch_viewer_join_to_frame_seconds", "From a viewer's join to the moment when its first picture is sent.", &status.first_frame)
+    }
+
+    fn times(&mut self, name: &'static str, help: &'static str, times: &Histogram) -> fmt::Result {
+        let buckets: Vec<_> = times.buckets().collect();
+        self.histogram(name, help, times.sum().as_secs_f64(), &buckets)
     }
 
     #[rustfmt::skip]

@@ -43,6 +43,8 @@ pub struct Status {
     pub process: Process,
     #[serde(skip)]
     pub went_live: Histogram,
+    #[serde(skip)]
+    pub first_frame: Histogram,
 }
 
 /// The line to the lobby.

@@ -142,6 +142,7 @@ impl Sources {
             totals: totals(&host),
             process: Process::own(),
             went_live: host.tally.went_live,
+            first_frame: host.tally.first_frame,
         })
     }
 

@@ -94,6 +94,18 @@ impl Track {
         })
     }
 
+    /// Calls `tell` once, with the first packet.
+    pub fn on_first_packet(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let Some(pad) = self.payloader.static_pad("src") else {
+            return;
+        };
+        let kind = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        pad.add_probe(kind, move |_, _| {
+            tell();
+            gst::PadProbeReturn::Remove
+        });
+    }
+
     pub fn join(&self, pipeline: &gst::Pipeline, webrtcbin: &gst::Element) -> Result<(), String> {
         add(pipeline, self.source.upcast_ref())?;
         add(pipeline, &self.payloader)?;

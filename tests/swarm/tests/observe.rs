@@ -70,10 +70,10 @@ async fn the_figures_are_those_of_the_viewers() {
 
     let page = get(host.metrics(), "/metrics");
     assert_eq!(sample(&page, "perch_viewers{state=\"live\"}"), 2.0);
-    assert_eq!(
-        sample(&page, "perch_viewer_join_to_media_seconds_count"),
-        2.0
-    );
+    for times in ["media", "frame"] {
+        let name = format!("perch_viewer_join_to_{times}_seconds_count");
+        assert_eq!(sample(&page, &name), 2.0);
+    }
     for number in 1..=2 {
         let name = format!("perch_viewer_sent_bytes_total{{viewer=\"{number}\"}}");
         assert!(sample(&page, &name) > 1000.0, "{page}");
