@@ -135,7 +135,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         watchdog: systemd::watchdog(),
         network,
     };
-    let outcome = host::run(&config.viewers, links, stop.wait()).await;
+    let outcome = host::run(&config.viewers, (&config).into(), links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
     drop((status_socket, metrics));

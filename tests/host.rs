@@ -13,7 +13,9 @@ use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
     config::Viewers,
-    host::{self, HostError, HostStatus, Links, end::End, snapshot::HostSnapshot},
+    host::{
+        self, HostError, HostStatus, Links, end::End, roster::SparePlan, snapshot::HostSnapshot,
+    },
     media::{
         MediaEvent,
         camera::{Camera, CameraSettings},
@@ -88,9 +90,10 @@ impl Stage {
         let host = tokio::spawn(async move {
             let viewers = Viewers {
                 max: max_viewers,
+                spare: 0,
                 candidates: CandidatePolicy::Any,
             };
-            host::run(&viewers, links, async {
+            host::run(&viewers, SparePlan::default(), links, async {
                 let _ = asked.await;
             })
             .await

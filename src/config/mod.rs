@@ -108,6 +108,8 @@ pub enum LobbyAuth {
 #[derive(Debug, Clone)]
 pub struct Viewers {
     pub max: usize,
+    /// How many branches are kept ready for whoever comes next.
+    pub spare: usize,
     pub candidates: CandidatePolicy,
 }
 

@@ -68,6 +68,7 @@ pub(super) struct LobbyAuth {
 #[serde(deny_unknown_fields)]
 pub(super) struct Viewers {
     pub max: i64,
+    pub spare: i64,
     pub candidates: String,
 }
 

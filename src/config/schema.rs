@@ -79,6 +79,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key("lobby.auth.ttl", Kind::Duration, A_TTL),
     key("viewers.max", Kind::Integer, "an integer from 1 to 500"),
+    key("viewers.spare", Kind::Integer, "an integer from 0 to 8"),
     key("viewers.candidates", Kind::Text, "\"any\" or \"local\""),
     key(
         "ice.servers",

@@ -162,6 +162,7 @@ fn impossible_values_are_refused() {
         ("[stream]\ntitle = ' '", "stream.title"),
         ("[viewers]\nmax = 0", "viewers.max"),
         ("[viewers]\nmax = 501", "viewers.max"),
+        ("[viewers]\nspare = 9", "viewers.spare"),
         (
             "[embedded_lobby]\nlisten = 'localhost'",
             "embedded_lobby.listen",

@@ -78,6 +78,7 @@ pub(super) fn validate(
         lobby: check.lobby(&raw.lobby),
         viewers: Viewers {
             max: check.integer("viewers.max", raw.viewers.max, 1..=500),
+            spare: check.integer("viewers.spare", raw.viewers.spare, 0..=8),
             candidates: check.candidates(&raw.viewers.candidates),
         },
         ice: Ice {

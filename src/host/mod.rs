@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 use self::{
     action::Action,
     end::Rebuild,
-    roster::Roster,
+    roster::{Roster, SparePlan},
     snapshot::{HostSnapshot, Watching},
     tally::Tally,
 };
@@ -111,13 +111,14 @@ impl HostError {
 /// stream's end first and then the branches are closed.
 pub async fn run(
     viewers: &Viewers,
+    spares: SparePlan,
     links: Links,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), HostError> {
     let mut links = links;
     let known_network = links.network.borrow_and_update().clone();
     let mut host = Host {
-        roster: Roster::new(viewers.max, viewers.candidates),
+        roster: Roster::new(viewers.max, viewers.candidates).with_spares(spares),
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,

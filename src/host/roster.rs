@@ -8,9 +8,13 @@
 //! - there are never more than `max` + [`CLOSING_SPARE`] branches, those that close included;
 //! - of viewers that have never watched, no more than a share of the places holds branches, and no more than
 //!   another share has places at all;
-//! - every viewer has a deadline, and so has every branch that closes.
+//! - every viewer has a deadline, and so has every branch that closes;
+//! - a branch that is kept ready is nobody's, and becomes one viewer's.
 
 mod crowd;
+mod spare;
+
+pub use spare::{SparePlan, TRY_AGAIN};
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -72,6 +76,7 @@ pub struct Roster {
     viewers: BTreeMap<ViewerId, Viewer>,
     /// Branches on their way out, and when that becomes too long.
     closing: BTreeMap<BranchId, Instant>,
+    spares: spare::Spares,
     going_down: bool,
     /// Somebody has been refused since somebody was last let in or left.
     said_refused: bool,
@@ -94,6 +99,7 @@ impl Roster {
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
+            spares: spare::Spares::default(),
             going_down: false,
             said_refused: false,
             next_branch: 1,
@@ -123,7 +129,9 @@ impl Roster {
     pub fn next_deadline(&self) -> Option<Instant> {
         let viewers = self.viewers.values().map(Viewer::deadline);
         let closing = self.closing.values().copied();
-        viewers.chain(closing).chain(self.pressure_deadline()).min()
+        let spares = self.spares.deadline(self.wants_spares());
+        let others = self.pressure_deadline().into_iter().chain(spares);
+        viewers.chain(closing).chain(others).min()
     }
 
     /// The stream that the lobby knows now.
@@ -152,7 +160,7 @@ impl Roster {
 
     /// Nobody watches and every branch is gone.
     pub fn is_empty(&self) -> bool {
-        self.viewers.is_empty() && self.closing.is_empty()
+        self.viewers.is_empty() && self.closing.is_empty() && self.spares.is_empty()
     }
 
     /// The lobby knows us, under a new stream id.
@@ -167,6 +175,7 @@ impl Roster {
             stream: stream.clone(),
         });
         self.stream = Some(stream);
+        self.fill_room(now);
     }
 
     /// The line is down. Who has answered keeps the picture; who has not cannot any more.
@@ -220,6 +229,9 @@ impl Roster {
             self.fill_room(now);
             return;
         }
+        if self.spare_says(branch, &event, now) {
+            return self.fill_room(now);
+        }
         let of_branch = |viewer: &&mut Viewer| viewer.branch == branch && !viewer.is_waiting();
         let Some(viewer) = self.viewers.values_mut().find(of_branch) else {
             return;
@@ -246,6 +258,7 @@ impl Roster {
     pub fn network_changed(&mut self, lost: &[IpAddr], now: Instant) {
         self.network_changed = Some(now);
         self.report(Report::NetworkChanged { lost: lost.len() });
+        self.discard_all_spares(now);
         let gone = |address: IpAddr| lost.contains(&address);
         let concerned: Vec<_> = self
             .viewers
@@ -257,15 +270,18 @@ impl Roster {
         for id in concerned {
             self.rebuild(&id, Rebuild::AddressLost, None, now);
         }
+        self.fill_room(now);
     }
 
     /// Gives everybody another branch: what their offers said holds no more.
     pub fn rebuild_all(&mut self, why: Rebuild, now: Instant) {
+        self.discard_all_spares(now);
         let holding = self.viewers.values().filter(|viewer| !viewer.is_waiting());
         let holding: Vec<_> = holding.map(|viewer| viewer.id.clone()).collect();
         for id in holding {
             self.rebuild(&id, why, None, now);
         }
+        self.fill_room(now);
     }
 
     /// Whether a viewer can be told of another branch, and may have one.
@@ -339,6 +355,7 @@ impl Roster {
                 self.actions.push_back(Action::Fatal { branch: *branch });
             }
         }
+        self.tick_spares(now);
         self.fill_room(now);
     }
 
@@ -375,6 +392,7 @@ impl Roster {
     /// Ends everybody and lets nobody in any more; [`Roster::is_empty`] tells when all are gone.
     pub fn shut_down(&mut self, now: Instant) {
         self.going_down = true;
+        self.discard_all_spares(now);
         self.end_where(|_| true, |_| End::Shutdown, now);
     }
 
@@ -434,8 +452,11 @@ impl Roster {
 
     /// The one place where a viewer is added.
     fn admit(&mut self, stream: StreamId, id: ViewerId, former: Option<&Viewer>, now: Instant) {
-        let branch = BranchId(self.next_branch);
-        self.next_branch += 1;
+        let spare = self.spare_for_newcomer(former);
+        let branch = spare
+            .as_ref()
+            .map_or(BranchId(self.next_branch), |it| it.branch);
+        self.next_branch += u64::from(spare.is_none());
         self.counts.joined += 1;
         self.report(Report::Joined {
             viewer: id.clone(),
@@ -446,7 +467,25 @@ impl Roster {
         if let Some(former) = former {
             viewer.succeed(former);
         }
+        let Some(spare) = spare else {
+            self.viewers.insert(id, viewer);
+            return;
+        };
+        viewer.open_ready(now);
         self.viewers.insert(id, viewer);
+        for said in spare.said {
+            self.branch_event(branch, said, now);
+        }
+    }
+
+    /// One whose page has been here before needs another certificate than the spare branches', and one that others
+    /// are before waits for its turn.
+    fn spare_for_newcomer(&mut self, former: Option<&Viewer>) -> Option<spare::Spare> {
+        let somebody_waits = self.viewers.values().any(Viewer::is_waiting);
+        if former.is_some() || somebody_waits || self.is_crowded() {
+            return None;
+        }
+        self.take_spare()
     }
 
     /// The one place where a viewer is removed.
@@ -488,7 +527,7 @@ impl Roster {
     /// How many branches there are, those that close included.
     fn open(&self) -> usize {
         let open = self.viewers.values().filter(|viewer| !viewer.is_waiting());
-        open.count() + self.closing.len()
+        open.count() + self.closing.len() + self.spares.len()
     }
 
     /// The viewer of that stream, or a word about a stranger.
@@ -540,5 +579,7 @@ mod crowds;
 mod properties;
 #[cfg(test)]
 mod rebuilds;
+#[cfg(test)]
+mod spares;
 #[cfg(test)]
 mod tests;

@@ -63,7 +63,12 @@ impl Roster {
         let mut viewers = self.viewers.values();
         viewers.any(|viewer| viewer.is_waiting() && !viewer.has_watched())
             && self.open() < self.branches_max
-            && self.half_open() >= self.half_open_max
+            && self.is_crowded()
+    }
+
+    /// As many are on their way in as may be.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.half_open() >= self.half_open_max
     }
 
     /// How many hold branches and have never watched.
@@ -84,7 +89,7 @@ impl Roster {
         self.end(id, ending, now);
     }
 
-    /// Opens branches for those who wait, as far as there is room, or a mute one can make some.
+    /// Opens branches for those who wait, as far as there is room, or a mute one can make some; then for those who may come.
     pub(super) fn fill_room(&mut self, now: Instant) {
         self.open_branches(now);
         // Each turn ends one viewer and opens one branch.
@@ -94,6 +99,7 @@ impl Roster {
             self.put_out(&mute, now);
             self.open_branches(now);
         }
+        self.keep_spares(now);
     }
 
     /// First come first served. Who has watched before does not queue behind those who are only on their way in.

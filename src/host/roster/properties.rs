@@ -81,6 +81,7 @@ fn candidate(port: u16) -> Candidate {
 struct Onlooker {
     roster: Roster,
     max: usize,
+    spares: usize,
     now: Instant,
     viewer_of: HashMap<BranchId, ViewerId>,
     opened: Vec<BranchId>,
@@ -97,8 +98,8 @@ struct Onlooker {
 }
 
 impl Onlooker {
-    fn new(max: usize) -> Self {
-        let mut roster = Roster::new(max, CandidatePolicy::Any);
+    fn new(max: usize, spares: SparePlan) -> Self {
+        let mut roster = Roster::new(max, CandidatePolicy::Any).with_spares(spares);
         // So little to spare that random lives run into it.
         roster.branches_max = max + SPARE;
         roster.half_open_max = 2;
@@ -106,6 +107,7 @@ impl Onlooker {
         Self {
             roster,
             max,
+            spares: spares.count,
             now: Instant::now(),
             viewer_of: HashMap::new(),
             opened: Vec::new(),
@@ -263,9 +265,14 @@ impl Onlooker {
     fn check(&self) {
         assert!(self.roster.viewers() <= self.max);
         assert_eq!(self.roster.viewers(), self.present.len());
-        let viewers: HashSet<_> = self.open.iter().map(|b| &self.viewer_of[b]).collect();
-        assert_eq!(viewers.len(), self.open.len(), "one open branch per viewer");
-        assert!(self.open.iter().all(|branch| self.present.contains(branch)));
+        let (taken, spare): (Vec<_>, Vec<_>) = self
+            .open
+            .iter()
+            .partition(|branch| self.viewer_of.contains_key(branch));
+        let viewers: HashSet<_> = taken.iter().map(|b| &self.viewer_of[b]).collect();
+        assert_eq!(viewers.len(), taken.len(), "one open branch per viewer");
+        assert!(taken.iter().all(|branch| self.present.contains(branch)));
+        assert!(spare.len() <= self.spares, "and so many more");
         assert!(self.open.len() + self.closing.len() <= self.max + SPARE);
         for viewer in self.roster.viewers.values() {
             assert!(
@@ -293,8 +300,11 @@ proptest! {
         max in 0..5usize,
         inputs in prop::collection::vec(input(), 0..120),
         quiet in any::<bool>(),
+        spares in (0..3usize, prop::option::of(1..20u64)),
     ) {
-        let mut onlooker = Onlooker::new(max);
+        let (count, lasts) = spares;
+        let lasts = lasts.map(Duration::from_secs);
+        let mut onlooker = Onlooker::new(max, SparePlan { count, lasts });
         onlooker.roster.line_live(StreamId::new("s0"), onlooker.now);
         for input in inputs {
             onlooker.put(input);

@@ -13,13 +13,17 @@ const UFRAG: &str = "5Uw2";
 pub(super) struct Bench {
     pub(super) roster: Roster,
     pub(super) now: Instant,
-    done: Vec<Action>,
+    pub(super) done: Vec<Action>,
 }
 
 impl Bench {
     pub(super) fn live(max: usize) -> Self {
+        Self::live_with(max, SparePlan::default())
+    }
+
+    pub(super) fn live_with(max: usize, spares: SparePlan) -> Self {
         let mut bench = Self {
-            roster: Roster::new(max, CandidatePolicy::Any),
+            roster: Roster::new(max, CandidatePolicy::Any).with_spares(spares),
             now: Instant::now(),
             done: Vec::new(),
         };
@@ -105,13 +109,13 @@ impl Bench {
     }
 }
 
-fn offer() -> BranchEvent {
+pub(super) fn offer() -> BranchEvent {
     BranchEvent::Offer {
         sdp: OFFER.to_owned(),
     }
 }
 
-fn candidate(port: u16) -> Candidate {
+pub(super) fn candidate(port: u16) -> Candidate {
     Candidate {
         candidate: format!("candidate:1 1 UDP 2122260223 192.0.2.1 {port} typ host"),
         sdp_mid: Some("video0".to_owned()),
