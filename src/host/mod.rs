@@ -35,7 +35,11 @@ use self::{
 use crate::{
     clock::now,
     config::Viewers,
-    media::{BranchId, CameraEvent, MediaEvent, branch::Branch, camera::Camera},
+    media::{
+        BranchId, CameraEvent, MediaEvent,
+        branch::Branch,
+        camera::{Camera, status::CameraStatus},
+    },
     network::{self, Network},
     signaling::{
         client::{LineCommand, LineEvent},
@@ -117,6 +121,8 @@ pub async fn run(
 ) -> Result<(), HostError> {
     let mut links = links;
     let known_network = links.network.borrow_and_update().clone();
+    let mut camera_status = links.camera.status();
+    let slate = camera_status.borrow_and_update().slate;
     let mut host = Host {
         roster: Roster::new(viewers.max, viewers.candidates).with_spares(spares),
         branches: HashMap::new(),
@@ -126,8 +132,10 @@ pub async fn run(
         next_feed: links.watchdog.map(|_| now()),
         starved: 0,
         known_network,
+        camera_status,
         links,
     };
+    host.roster.camera(slate);
     let outcome = host.serve(shutdown).await;
     host.take_down().await;
     outcome
@@ -145,6 +153,10 @@ enum Input {
     Line(LineEvent),
     Media(MediaEvent),
     Network(Network),
+    /// The camera's status is another; whether viewers are shown the slate now.
+    Camera {
+        slate: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -160,6 +172,7 @@ struct Host {
     starved: u32,
     /// As the roster knows it.
     known_network: Network,
+    camera_status: watch::Receiver<CameraStatus>,
     links: Links,
 }
 
@@ -183,6 +196,7 @@ impl Host {
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
                 Input::Network(now) => self.network(now),
+                Input::Camera { slate } => self.roster.camera(slate),
             }
             self.carry_out()?;
             self.show_status();
@@ -207,6 +221,7 @@ impl Host {
             }
             Some(answer) = links.questions.recv() => Ok(Input::Question(answer)),
             network = network::next(&mut links.network) => Ok(Input::Network(network)),
+            slate = next_slate(&mut self.camera_status) => Ok(Input::Camera { slate }),
             event = links.line_events.recv() => {
                 event.map(Input::Line).ok_or(HostError::TaskGone("line"))
             }
@@ -408,6 +423,15 @@ impl Host {
         self.show_status();
         let counts = self.roster.counts();
         debug!(event = "host-down", ?counts, "host is down");
+    }
+}
+
+/// Whether viewers are shown the slate, as soon as the camera's status is another one. Never, once it is gone:
+/// the camera says itself why.
+async fn next_slate(status: &mut watch::Receiver<CameraStatus>) -> bool {
+    match status.changed().await {
+        Ok(()) => status.borrow_and_update().slate,
+        Err(_) => std::future::pending().await,
     }
 }
 

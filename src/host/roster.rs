@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     media::{BranchEvent, BranchId, sdp::CandidatePolicy},
-    signaling::message::{Incoming, Outgoing, Refusal, StreamId, ViewerId},
+    signaling::message::{Incoming, Outgoing, Refusal, Shown, StreamId, ViewerId},
 };
 
 /// For a branch to be taken down: tens of milliseconds. One that needs longer than this hangs.
@@ -71,6 +71,10 @@ pub struct Roster {
     policy: CandidatePolicy,
     door: Door,
     network_changed: Option<Instant>,
+    /// What viewers are shown.
+    shown: Shown,
+    /// The camera has given a picture at some time.
+    had_picture: bool,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -96,6 +100,8 @@ impl Roster {
             policy,
             door: Door::new(max),
             network_changed: None,
+            shown: Shown::Live,
+            had_picture: false,
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -175,7 +181,33 @@ impl Roster {
             stream: stream.clone(),
         });
         self.stream = Some(stream);
+        // The camera's picture is what a lobby takes for granted of a new stream.
+        if self.shown != Shown::Live {
+            self.tell_shown();
+        }
         self.fill_room(now);
+    }
+
+    /// Viewers are shown the slate, or the camera's picture.
+    pub fn camera(&mut self, slate: bool) {
+        self.had_picture |= !slate;
+        let shown = match (slate, self.had_picture) {
+            (false, _) => Shown::Live,
+            (true, true) => Shown::Lost,
+            (true, false) => Shown::Waiting,
+        };
+        if mem::replace(&mut self.shown, shown) != shown {
+            self.tell_shown();
+        }
+    }
+
+    /// One message for all viewers: the lobby tells them, and those who come later.
+    fn tell_shown(&mut self) {
+        if let Some(stream_id) = self.stream.clone() {
+            let camera = self.shown;
+            self.actions
+                .push_back(Action::Tell(Outgoing::Camera { stream_id, camera }));
+        }
     }
 
     /// The line is down. Who has answered keeps the picture; who has not cannot any more.
@@ -569,7 +601,8 @@ fn stream_of(message: &Outgoing) -> &StreamId {
     match message {
         Outgoing::Offer { stream_id, .. }
         | Outgoing::Candidate { stream_id, .. }
-        | Outgoing::ViewerRefused { stream_id, .. } => stream_id,
+        | Outgoing::ViewerRefused { stream_id, .. }
+        | Outgoing::Camera { stream_id, .. } => stream_id,
     }
 }
 

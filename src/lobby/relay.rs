@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::signaling::message::StreamId;
+use crate::signaling::message::{Shown, StreamId};
 
 #[cfg(test)]
 mod property;
@@ -82,6 +82,11 @@ pub enum Request {
         reason: String,
         max: Option<u64>,
     },
+    /// What the stream's viewers are shown.
+    Camera {
+        stream_id: StreamId,
+        camera: Shown,
+    },
 }
 
 /// What a socket is told.
@@ -143,6 +148,7 @@ pub struct Listing {
     pub host_user: Arc<str>,
     pub started_at: SystemTime,
     pub viewers: usize,
+    pub camera: Shown,
 }
 
 /// What comes of one request.
@@ -182,6 +188,7 @@ struct Stream {
     host_user: Arc<str>,
     started_at: SystemTime,
     viewers: BTreeSet<SocketId>,
+    camera: Shown,
 }
 
 /// The streams, and who hosts and watches them.
@@ -278,6 +285,7 @@ impl Relay {
                 reason,
                 max,
             } => self.refuse(from, &stream_id, to, &reason, max),
+            Request::Camera { stream_id, camera } => self.camera(from, &stream_id, camera),
         }
     }
 
@@ -291,6 +299,7 @@ impl Relay {
                 host_user: stream.host_user.clone(),
                 started_at: stream.started_at,
                 viewers: stream.viewers.len(),
+                camera: stream.camera,
             })
             .collect()
     }
@@ -331,6 +340,7 @@ impl Relay {
                 host_user,
                 started_at: now,
                 viewers: BTreeSet::new(),
+                camera: Shown::default(),
             },
         );
         if let Some(member) = self.members.get_mut(from) {
@@ -428,6 +438,17 @@ impl Relay {
                 max,
             },
         )
+    }
+
+    /// It goes into the list: whoever watches has that, and whoever comes gets it.
+    fn camera(&mut self, from: &SocketId, stream_id: &StreamId, camera: Shown) -> Outcome {
+        if let Some(stream) = self.streams.get_mut(stream_id)
+            && stream.host == *from
+        {
+            self.changed |= stream.camera != camera;
+            stream.camera = camera;
+        }
+        Outcome::default()
     }
 
     /// From the stream's host to one of its viewers, or nowhere.

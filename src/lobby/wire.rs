@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::relay::{Ack, Event, Listing, Request, SocketId};
-use crate::signaling::message::StreamId;
+use crate::signaling::message::{Shown, StreamId};
 
 /// Longest stream or socket id that is looked at, in bytes; ours are much shorter.
 const MAX_ID: usize = 64;
@@ -53,6 +53,10 @@ pub fn request(event: &str, payload: &Value) -> Option<Request> {
             to: to()?,
             reason: text(payload, "reason"),
             max: payload.get("max").and_then(Value::as_u64),
+        },
+        "live:camera" => Request::Camera {
+            stream_id: stream_id()?,
+            camera: Shown::named(payload.get("camera")?.as_str()?)?,
         },
         _ => return None,
     })
@@ -118,13 +122,17 @@ pub fn ack(ack: Ack) -> Value {
 pub fn list(list: &[Listing]) -> Value {
     list.iter()
         .map(|stream| {
-            json!({
+            let mut line = json!({
                 "streamId": stream.stream_id.as_str(),
                 "title": stream.title,
                 "hostUserId": *stream.host_user,
                 "startedAt": iso_8601(stream.started_at),
                 "viewers": stream.viewers,
-            })
+            });
+            if stream.camera != Shown::Live {
+                line["camera"] = stream.camera.name().into();
+            }
+            line
         })
         .collect()
 }
@@ -230,6 +238,11 @@ mod tests {
                 json!({ "streamId": "s", "candidate": "candidate:1" }),
             ),
             ("live:end", json!({})),
+            ("live:camera", json!({ "streamId": "s" })),
+            (
+                "live:camera",
+                json!({ "streamId": "s", "camera": "stolen" }),
+            ),
         ] {
             assert_eq!(request(event, &payload), None, "{event} {payload}");
         }

@@ -103,6 +103,38 @@ pub enum Outgoing {
         to: ViewerId,
         reason: Refusal,
     },
+    /// Ours, ignored by lobbies that do not know it: `live:camera {streamId, camera}`.
+    Camera { stream_id: StreamId, camera: Shown },
+}
+
+/// What viewers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// The camera's picture. It is what is taken for granted where nothing is said.
+    #[default]
+    Live,
+    /// The slate: the camera gave a picture and does not any more.
+    Lost,
+    /// The slate: the camera has not given a picture yet.
+    Waiting,
+}
+
+impl Shown {
+    const ALL: [Self; 3] = [Self::Live, Self::Lost, Self::Waiting];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Lost => "lost",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    /// What has this name on the wire.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shown| shown.name() == name)
+    }
 }
 
 /// Why a viewer is not let in.
@@ -166,6 +198,7 @@ const SIGNAL_OFFER: &str = "live:signal-offer";
 const SIGNAL_ANSWER: &str = "live:signal-answer";
 const SIGNAL_ICE: &str = "live:signal-ice";
 const VIEWER_REFUSED: &str = "live:viewer-refused";
+const CAMERA: &str = "live:camera";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -434,6 +467,10 @@ impl Outgoing {
                     "reason": "full",
                     "max": max,
                 }),
+            ),
+            Self::Camera { stream_id, camera } => (
+                CAMERA,
+                json!({ "streamId": stream_id.as_str(), "camera": camera.name() }),
             ),
         }
     }

@@ -148,6 +148,36 @@ async fn a_host_that_is_full_tells_the_viewer() {
 }
 
 #[tokio::test]
+async fn a_host_tells_of_its_camera_and_nobody_else_does() {
+    let lobby = lobby(Limits::default()).await;
+    let (mut host, mut viewer, stream) = pair(lobby.addr()).await;
+    let said = |camera: &str| json!({ "streamId": stream, "camera": camera });
+    assert_eq!(
+        viewer.ask("live:list", Value::Null).await[0].get("camera"),
+        None
+    );
+    viewer.emit("live:camera", said("lost")).await;
+    let list = viewer.ask("live:list", Value::Null).await;
+    assert_eq!(list[0].get("camera"), None, "a viewer cannot say it");
+
+    host.emit("live:camera", said("lost")).await;
+    timeout(SOON, async {
+        while viewer.event("live:update").await[0]["camera"] != "lost" {}
+    })
+    .await
+    .expect("who watches hears of it");
+    let mut late = Line::viewer(lobby.addr(), "late").await;
+    let list = late.ask("live:list", Value::Null).await;
+    assert_eq!(list[0]["camera"], "lost");
+    host.emit("live:camera", said("live")).await;
+    timeout(SOON, async {
+        while viewer.event("live:update").await[0].get("camera").is_some() {}
+    })
+    .await
+    .expect("and of its return");
+}
+
+#[tokio::test]
 async fn pings_keep_a_quiet_socket_alive() {
     let limits = Limits {
         ping_interval: Duration::from_millis(50),

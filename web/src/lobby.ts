@@ -1,9 +1,10 @@
-import type { Stream } from "./protocol";
+import type { Camera, Stream } from "./protocol";
 
 /** One line of the list, ready to be shown. */
 export interface Row {
   readonly streamId: string;
   readonly title: string;
+  readonly camera: Camera;
   /** "1 watching". */
   readonly viewers: string;
   /** "12:04", empty where it is not known. */
@@ -22,6 +23,7 @@ export function rows(streams: readonly Stream[], now: number): Row[] {
     .map((stream) => ({
       streamId: stream.streamId,
       title: stream.title,
+      camera: stream.camera,
       viewers: viewersText(stream.viewers),
       duration: stream.startedAt === undefined ? "" : durationText(now - stream.startedAt),
       watchLabel: `Watch ${stream.title}`,

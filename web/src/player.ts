@@ -3,8 +3,8 @@
 import { Peer } from "./peer";
 import { Meter, type Quality } from "./quality";
 import type { Line } from "./line";
-import type { IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
-import { Watch, type Effect, type PeerId, type Phase } from "./watch";
+import type { Camera, IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
+import { showsCamera, Watch, type Effect, type PeerId, type Phase } from "./watch";
 
 /** Where the watch shows. */
 export interface Surface {
@@ -28,11 +28,13 @@ export class Player {
   #sampling: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #told: Phase | undefined;
+  #camera: Camera;
   #left = false;
 
   constructor(line: Line, surface: Surface, stream: Stream, streams: readonly Stream[]) {
     this.#line = line;
     this.#surface = surface;
+    this.#camera = stream.camera;
     this.#watch = new Watch(now(), stream, streams.filter((other) => other.streamId !== stream.streamId));
     this.#sampleLater();
     this.#after();
@@ -92,9 +94,17 @@ export class Player {
       this.#timer = setTimeout(() => this.#do((watch) => watch.tick(now())), Math.max(0, deadline - now()));
     }
     const { phase, stream } = this.#watch;
-    if (phase !== this.#told && phase.name !== "live") this.#surface.quality(undefined);
+    if (stream.camera !== this.#camera) this.#measureAnew(stream.camera);
+    // A slate of two pictures a second is not the connection's fault, and tells nothing of it.
+    if (phase !== this.#told && !showsCamera(phase)) this.#surface.quality(undefined);
     this.#told = phase;
     this.#surface.phase(phase, stream);
+  }
+
+  /** The frames of camera and slate are not to be measured against each other. */
+  #measureAnew(camera: Camera): void {
+    this.#camera = camera;
+    for (const held of this.#peers.values()) held.meter = new Meter();
   }
 
   #carryOut(effect: Effect): void {
@@ -151,7 +161,7 @@ export class Player {
       if (sample.at - held.lookedAt < LOOK_MS) continue;
       held.lookedAt = sample.at;
       const quality = held.meter.add(sample);
-      if (this.#watch.shown === id && this.#watch.phase.name === "live" && !this.#left) this.#surface.quality(quality);
+      if (this.#watch.shown === id && showsCamera(this.#watch.phase) && !this.#left) this.#surface.quality(quality);
     }
     this.#sampleLater();
   }

@@ -3,6 +3,9 @@
  * one of the `parse…` functions; what they do not know they leave out, they never throw.
  */
 
+/** What a stream's viewers are shown: the camera's picture, or a slate, because it is lost or has not come yet. */
+export type Camera = "live" | "lost" | "waiting";
+
 /** One live stream in the lobby's list. */
 export interface Stream {
   /** The lobby's name for it; a new one each time the host goes live. */
@@ -15,6 +18,8 @@ export interface Stream {
   readonly startedAt: number | undefined;
   /** The lobby's own count. */
   readonly viewers: number;
+  /** "live" where nobody says otherwise. */
+  readonly camera: Camera;
 }
 
 export interface Offer {
@@ -73,6 +78,7 @@ export function parseStreams(value: unknown): Stream[] {
       hostUserId: text(given.hostUserId),
       startedAt: instant(given.startedAt),
       viewers: count(given.viewers) ?? 0,
+      camera: given.camera === "lost" || given.camera === "waiting" ? given.camera : "live",
     });
   }
   return streams;

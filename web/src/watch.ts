@@ -10,7 +10,7 @@
 
 import { backoff, type Random } from "./backoff";
 import { isSuccessor } from "./succession";
-import type { IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
+import type { Camera, IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
 
 export const TIMES = {
   /** From asking to join until the host's offer. */
@@ -71,13 +71,21 @@ export type Why =
 
 export type Phase =
   | { readonly name: "connecting"; readonly attempt: number }
-  /** `lobbyLost`: the picture goes on though the lobby does not know of the stream at present. */
-  | { readonly name: "live"; readonly lobbyLost: boolean }
+  /**
+   * `lobbyLost`: the picture goes on though the lobby does not know of the stream at present.
+   * `camera`: whose picture it is, the camera's or the host's slate, as far as the lobby was told.
+   */
+  | { readonly name: "live"; readonly lobbyLost: boolean; readonly camera: Camera }
   | { readonly name: "reconnecting"; readonly why: Why }
   /** `again`: the same host is live again under a new id, too late for going on unasked. */
   | { readonly name: "ended"; readonly again: boolean; readonly waiting: boolean }
   | { readonly name: "full"; readonly max: number | undefined }
   | { readonly name: "failed"; readonly why: Why; readonly final: boolean };
+
+/** What is on the screen is the camera's picture. */
+export function showsCamera(phase: Phase): boolean {
+  return phase.name === "live" && phase.camera === "live";
+}
 
 export type Effect =
   | { readonly do: "join"; readonly streamId: string }
@@ -501,7 +509,7 @@ export class Watch {
     const shown = this.#shown;
     if (!shown) return;
     if (this.#phase.name === "reconnecting" && this.#phase.why === "stalled" && shown.frames === this.#stalledAt) return;
-    this.#phase = { name: "live", lobbyLost: this.#listed !== true };
+    this.#phase = { name: "live", lobbyLost: this.#listed !== true, camera: this.#stream.camera };
   }
 
   #stalledAt = -1;

@@ -1,5 +1,6 @@
 /** What the page says about a watch's phase. */
 
+import type { Camera } from "./protocol";
 import type { Phase, Why } from "./watch";
 
 export interface Words {
@@ -36,6 +37,18 @@ const FAILED: Record<Why, string> = {
   codec: "This browser cannot decode the camera's video (H.264). Another browser may.",
 };
 
+/** In the badge of a stream that is on air. */
+export const CAMERA_BADGE: Record<Camera, string> = { live: "LIVE", lost: "Camera lost", waiting: "No picture yet" };
+
+/** Under the slate, which says it in the picture, and to those who do not see that. */
+const CAMERA: Record<Camera, string> = {
+  live: "",
+  lost: "The camera is lost; the picture comes back by itself.",
+  waiting: "The camera has given no picture yet; it comes by itself.",
+};
+
+const LOBBY_LOST = "The picture goes on, although the lobby cannot be asked about it at the moment.";
+
 const NOTHING: Words = { badge: "", state: "", reason: "", button: undefined, busy: false, note: "" };
 
 export function words(phase: Phase): Words {
@@ -47,8 +60,8 @@ export function words(phase: Phase): Words {
     case "live":
       return {
         ...NOTHING,
-        badge: "LIVE",
-        note: phase.lobbyLost ? "The picture goes on, although the lobby cannot be asked about it at the moment." : "",
+        badge: CAMERA_BADGE[phase.camera],
+        note: sentences(CAMERA[phase.camera], phase.lobbyLost ? LOBBY_LOST : ""),
       };
     case "reconnecting":
       return {
@@ -88,6 +101,10 @@ export function words(phase: Phase): Words {
   }
 }
 
+function sentences(...said: string[]): string {
+  return said.filter((sentence) => sentence !== "").join(" ");
+}
+
 function places(max: number | undefined): string {
   if (max === undefined) return "All its places are taken.";
   return max === 1 ? "Its only place is taken." : `All ${max} places are taken.`;
@@ -95,7 +112,7 @@ function places(max: number | undefined): string {
 
 /** For those who do not see the page: said once at each change. */
 export function announcement(phase: Phase, title: string): string {
-  if (phase.name === "live") return `${title}: live`;
+  if (phase.name === "live") return `${title}: ${CAMERA[phase.camera] || "live"}`;
   const { state, reason } = words(phase);
   return `${title}: ${[state.replace(" …", ""), reason].filter((part) => part !== "").join(". ")}`;
 }

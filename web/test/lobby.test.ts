@@ -8,13 +8,14 @@ const stream = (streamId: string, startedAt: number | undefined, viewers = 0): S
   hostUserId: streamId,
   startedAt,
   viewers,
+  camera: "live",
 });
 
 describe("the list's lines", () => {
   it("are ready to be shown, longest live first", () => {
     expect(rows([stream("b", 60_000, 2), stream("a", 1_000, 1)], 61_500)).toEqual([
-      { streamId: "a", title: "Camera a", viewers: "1 watching", duration: "1:00", watchLabel: "Watch Camera a" },
-      { streamId: "b", title: "Camera b", viewers: "2 watching", duration: "0:01", watchLabel: "Watch Camera b" },
+      { streamId: "a", title: "Camera a", camera: "live", viewers: "1 watching", duration: "1:00", watchLabel: "Watch Camera a" },
+      { streamId: "b", title: "Camera b", camera: "live", viewers: "2 watching", duration: "0:01", watchLabel: "Watch Camera b" },
     ]);
   });
 

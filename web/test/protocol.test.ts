@@ -9,7 +9,7 @@ describe("the list", () => {
       { streamId: "a", title: "Coop", hostUserId: "u", startedAt: "2026-01-02T03:04:05.678Z", viewers: 3, more: 1 },
     ];
     expect(parseStreams(said)).toEqual([
-      { streamId: "a", title: "Coop", hostUserId: "u", startedAt: Date.UTC(2026, 0, 2, 3, 4, 5, 678), viewers: 3 },
+      { streamId: "a", title: "Coop", hostUserId: "u", startedAt: Date.UTC(2026, 0, 2, 3, 4, 5, 678), viewers: 3, camera: "live" },
     ]);
   });
 
@@ -23,11 +23,17 @@ describe("the list", () => {
     ];
     const streams = parseStreams(said);
     expect(streams.map((stream) => stream.streamId)).toEqual(["a", "5", "c"]);
-    expect(streams[0]).toEqual({ streamId: "a", title: "Untitled", hostUserId: "", startedAt: undefined, viewers: 0 });
-    expect(streams[1]).toEqual({ streamId: "5", title: "Untitled", hostUserId: "7", startedAt: undefined, viewers: 0 });
+    expect(streams[0]).toEqual({ streamId: "a", title: "Untitled", hostUserId: "", startedAt: undefined, viewers: 0, camera: "live" });
+    expect(streams[1]).toEqual({ streamId: "5", title: "Untitled", hostUserId: "7", startedAt: undefined, viewers: 0, camera: "live" });
     expect(streams[2]?.title).toHaveLength(200);
     expect(streams[2]?.startedAt).toBe(1_000);
     expect(streams[2]?.viewers).toBe(2);
+  });
+
+  it("says what viewers are shown, and takes what it does not know for the camera's picture", () => {
+    const said = ["live", "lost", "waiting", "stolen", 7, null, undefined];
+    const streams = parseStreams(said.map((camera, index) => ({ streamId: String(index), camera })));
+    expect(streams.map(({ camera }) => camera)).toEqual(["live", "lost", "waiting", "live", "live", "live", "live"]);
   });
 
   it.each(RUBBISH)("is empty where it is no list: %j", (said) => {

@@ -8,6 +8,7 @@ const stream = (streamId: string, more: Partial<Stream> = {}): Stream => ({
   hostUserId: "coop",
   startedAt: 0,
   viewers: 1,
+  camera: "live",
   ...more,
 });
 
@@ -107,7 +108,7 @@ function spell(effect: Effect): string {
 
 const candidate = (text: string) => ({ streamId: "s1", candidate: { candidate: text } });
 const reconnecting = (why: Why) => ({ name: "reconnecting", why });
-const LIVE = { name: "live", lobbyLost: false };
+const LIVE = { name: "live", lobbyLost: false, camera: "live" };
 
 describe("joining", () => {
   it("joins, answers the offer, and is live with the first frame", () => {
@@ -314,7 +315,7 @@ describe("a new line to the lobby", () => {
     const stage = new Stage().live();
     stage.said();
     stage.do((watch, now) => watch.lineDown(now));
-    expect(stage.phase).toEqual({ name: "live", lobbyLost: true });
+    expect(stage.phase).toEqual({ ...LIVE, lobbyLost: true });
     stage.flow(3_000);
     stage.peer = 1;
     stage.list([stream("s1")]);
@@ -353,7 +354,7 @@ describe("a new line to the lobby", () => {
   it("keeps a picture that flows while no host is in the lobby", () => {
     const stage = new Stage().live().relisted([]);
     stage.flow(300_000);
-    expect(stage.phase).toEqual({ name: "live", lobbyLost: true });
+    expect(stage.phase).toEqual({ ...LIVE, lobbyLost: true });
     stage.list([stream("s2")]);
     expect(stage.phase).toEqual(LIVE);
   });
@@ -398,12 +399,35 @@ describe("a new line to the lobby", () => {
   });
 });
 
+describe("a camera that is lost", () => {
+  const lost = { camera: "lost" } as const;
+
+  it("is told by the list, and so is its return", () => {
+    const stage = new Stage().live();
+    stage.said();
+    stage.list([stream("s1", lost)]).flow(60_000);
+    expect(stage.phase).toEqual({ ...LIVE, camera: "lost" });
+    stage.list([stream("s1")]);
+    expect(stage.phase).toEqual(LIVE);
+    expect(stage.said()).toEqual([]);
+  });
+
+  it("is known to whoever comes, and after the host came back under a new id", () => {
+    const stage = new Stage().list([stream("s1", lost)]).live();
+    expect(stage.phase).toEqual({ ...LIVE, camera: "lost" });
+    stage.relisted([stream("s2")]).flow(5_000);
+    expect(stage.phase).toEqual(LIVE);
+    stage.list([stream("s2", lost)]);
+    expect(stage.phase).toEqual({ ...LIVE, camera: "lost" });
+  });
+});
+
 describe("the end", () => {
   it("ends at once when the host hangs up after the lobby's word", () => {
     const stage = new Stage().live();
     stage.do((watch, now) => watch.ended(now, "s1"));
     stage.list([]);
-    expect(stage.phase).toEqual({ name: "live", lobbyLost: true });
+    expect(stage.phase).toEqual({ ...LIVE, lobbyLost: true });
     stage.do((watch, now) => watch.peer(now, 1, "closed"));
     expect(stage.phase).toEqual({ name: "ended", again: false, waiting: true });
   });

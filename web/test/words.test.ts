@@ -28,8 +28,8 @@ it("says over the picture what is the matter, in every phase but Live", () => {
     if (phase.name !== "connecting") expect(said.reason, JSON.stringify(phase)).toMatch(/\.$/);
     if (["reconnecting", "full", "failed"].includes(phase.name)) expect(said.button).toBeDefined();
   }
-  expect(words({ name: "live", lobbyLost: false })).toMatchObject({ badge: "LIVE", state: "", note: "" });
-  expect(words({ name: "live", lobbyLost: true }).note).not.toBe("");
+  expect(words({ name: "live", lobbyLost: false, camera: "live" })).toMatchObject({ badge: "LIVE", state: "", note: "" });
+  expect(words({ name: "live", lobbyLost: true, camera: "live" }).note).not.toBe("");
 });
 
 it("counts the places of a full camera", () => {
@@ -44,8 +44,20 @@ it("offers to watch again only where that can come true", () => {
 
 it("announces each change in a sentence", () => {
   expect(announcement({ name: "connecting", attempt: 1 }, "Coop")).toBe("Coop: Connecting");
-  expect(announcement({ name: "live", lobbyLost: true }, "Coop")).toBe("Coop: live");
+  expect(announcement({ name: "live", lobbyLost: true, camera: "live" }, "Coop")).toBe("Coop: live");
   expect(announcement({ name: "full", max: 1 }, "Coop")).toBe(
     "Coop: The camera is full. Its only place is taken. You get in as soon as one is free.",
+  );
+});
+
+it("says what the slate stands for, and that nothing has to be done about it", () => {
+  const lost = words({ name: "live", lobbyLost: false, camera: "lost" });
+  expect(lost).toMatchObject({ badge: "Camera lost", state: "", button: undefined });
+  expect(lost.note).toBe("The camera is lost; the picture comes back by itself.");
+  const waiting = words({ name: "live", lobbyLost: true, camera: "waiting" });
+  expect(waiting.badge).not.toBe("LIVE");
+  expect(waiting.note).toMatch(/no picture yet.*by itself\. The picture goes on, although the lobby/);
+  expect(announcement({ name: "live", lobbyLost: false, camera: "lost" }, "Coop")).toBe(
+    "Coop: The camera is lost; the picture comes back by itself.",
   );
 });

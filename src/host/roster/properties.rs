@@ -28,6 +28,8 @@ enum Input {
     /// The first so many of our addresses are gone.
     Network(u8),
     PictureChanged,
+    /// The slate is shown, or not.
+    Camera(bool),
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -46,6 +48,7 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (0..8_000u64).prop_map(|ms| Input::Pass(Duration::from_millis(ms))),
         1 => (0..3u8).prop_map(Input::Network),
         1 => Just(Input::PictureChanged),
+        2 => any::<bool>().prop_map(Input::Camera),
     ]
 }
 
@@ -95,6 +98,9 @@ struct Onlooker {
     /// Viewers that were sent the offer of their present branch.
     offered: HashSet<ViewerId>,
     present: HashSet<BranchId>,
+    slate: bool,
+    /// What the lobby was told last of what viewers are shown, and of which stream.
+    told: Option<(StreamId, Shown)>,
 }
 
 impl Onlooker {
@@ -117,6 +123,8 @@ impl Onlooker {
             answered: HashSet::new(),
             offered: HashSet::new(),
             present: HashSet::new(),
+            slate: false,
+            told: None,
         }
     }
 
@@ -167,6 +175,10 @@ impl Onlooker {
             }
             Input::PictureChanged => {
                 return self.roster.rebuild_all(Rebuild::PictureChanged, self.now);
+            }
+            Input::Camera(slate) => {
+                self.slate = slate;
+                return self.roster.camera(slate);
             }
             Input::Pass(time) => {
                 self.now += time;
@@ -235,6 +247,10 @@ impl Onlooker {
                 assert_eq!(self.roster.viewers(), self.max);
             }
             Action::Tell(Outgoing::ViewerRefused { .. }) => {}
+            Action::Tell(Outgoing::Camera { stream_id, camera }) => {
+                self.told = Some((stream_id, camera));
+            }
+            Action::Report(Report::LineLive { .. }) => self.told = None,
             Action::Report(Report::Rebuilt {
                 viewer,
                 from,
@@ -288,6 +304,11 @@ impl Onlooker {
         assert!(newcomers.count() <= self.roster.newcomers_max);
         if !self.closing.is_empty() {
             assert!(self.roster.next_deadline().is_some());
+        }
+        if let Some(stream) = self.roster.stream() {
+            let told = self.told.as_ref().filter(|(of, _)| of == stream);
+            let live = told.is_none_or(|(_, shown)| *shown == Shown::Live);
+            assert_eq!(live, !self.slate, "the lobby knows what viewers are shown");
         }
     }
 }

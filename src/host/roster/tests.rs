@@ -557,3 +557,36 @@ fn after_shut_down_nobody_comes_in_and_all_go() {
     bench.branch(2, BranchEvent::Closed);
     assert!(bench.roster.is_empty());
 }
+
+/// What was said of the camera.
+fn said_of_camera(bench: &mut Bench) -> Vec<(String, Shown)> {
+    let drained = bench.drain();
+    let said = told(&drained).into_iter().map(|message| match message {
+        Outgoing::Camera { stream_id, camera } => (stream_id.to_string(), *camera),
+        other => panic!("only the camera was of interest: {other:?}"),
+    });
+    said.collect()
+}
+
+#[test]
+fn the_lobby_hears_when_viewers_are_shown_something_else() {
+    let mut bench = Bench::live(1);
+    let say = |bench: &mut Bench, slate| {
+        bench.roster.camera(slate);
+        said_of_camera(bench)
+    };
+    let of = |stream: &str, shown| vec![(stream.to_owned(), shown)];
+    assert_eq!(say(&mut bench, true), of("s1", Shown::Waiting));
+    assert_eq!(say(&mut bench, true), []);
+    assert_eq!(say(&mut bench, false), of("s1", Shown::Live));
+    assert_eq!(say(&mut bench, true), of("s1", Shown::Lost));
+
+    // A new stream is taken for live, so it is said only where that is wrong.
+    let (roster, now) = (&mut bench.roster, bench.now);
+    roster.line_live(StreamId::new("s2"), now);
+    assert_eq!(said_of_camera(&mut bench), of("s2", Shown::Lost));
+    bench.roster.line_lost("gone".into(), now);
+    assert_eq!(say(&mut bench, false), []);
+    bench.roster.line_live(StreamId::new("s3"), now);
+    assert_eq!(said_of_camera(&mut bench), []);
+}

@@ -26,6 +26,7 @@ enum Step {
     Candidate(usize, Index, Option<usize>),
     End(usize, Index),
     Refuse(usize, Index, usize),
+    Camera(usize, Index, Shown),
 }
 
 const SOCKETS: usize = 5;
@@ -44,7 +45,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (who.clone(), stream.clone(), proptest::option::of(who.clone()))
             .prop_map(|(s, i, to)| Step::Candidate(s, i, to)),
         1 => (who.clone(), stream.clone()).prop_map(|(s, i)| Step::End(s, i)),
-        1 => (who.clone(), stream, who).prop_map(|(s, i, to)| Step::Refuse(s, i, to)),
+        1 => (who.clone(), stream.clone(), who.clone()).prop_map(|(s, i, to)| Step::Refuse(s, i, to)),
+        2 => (who, stream, prop_oneof![Just(Shown::Live), Just(Shown::Lost)])
+            .prop_map(|(s, i, camera)| Step::Camera(s, i, camera)),
     ]
 }
 
@@ -53,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     connected: BTreeMap<SocketId, Role>,
     streams: BTreeMap<StreamId, (SocketId, BTreeSet<SocketId>)>,
+    /// Of streams whose host has said so.
+    cameras: BTreeMap<StreamId, Shown>,
     issued: Vec<StreamId>,
 }
 
@@ -273,6 +278,17 @@ fn take(relay: &mut Relay, model: &mut Model, step: Step, mark: usize) -> [Vec<D
             };
             [got, one(to, refused)]
         }
+        Step::Camera(s, index, camera) => {
+            let stream_id = model.pick(index);
+            let request = Request::Camera {
+                stream_id: stream_id.clone(),
+                camera,
+            };
+            if model.is_host(&name(s), &stream_id) {
+                model.cameras.insert(stream_id, camera);
+            }
+            [ask(&name(s), request), vec![]]
+        }
     }
 }
 
@@ -313,12 +329,15 @@ proptest! {
             let counts: BTreeMap<_, _> = relay
                 .list()
                 .into_iter()
-                .map(|listing| (listing.stream_id, listing.viewers))
+                .map(|listing| (listing.stream_id, (listing.viewers, listing.camera)))
                 .collect();
             let model_counts: BTreeMap<_, _> = model
                 .streams
                 .iter()
-                .map(|(id, (_, viewers))| (id.clone(), viewers.len()))
+                .map(|(id, (_, viewers))| {
+                    let camera = model.cameras.get(id).copied().unwrap_or_default();
+                    (id.clone(), (viewers.len(), camera))
+                })
                 .collect();
             prop_assert_eq!(counts, model_counts);
         }

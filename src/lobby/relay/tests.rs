@@ -341,3 +341,30 @@ fn titles_are_shown_as_they_can_be() {
         assert_eq!(lobby.relay.list()[0].title, shown);
     }
 }
+
+#[test]
+fn only_its_host_says_what_a_streams_viewers_are_shown() {
+    let mut lobby = Lobby::with(&["host", "viewer", "other"]);
+    let stream_id = lobby.start("host");
+    lobby.start("other");
+    lobby.join("viewer", &stream_id);
+    lobby.relay.take_change();
+    let mut say = |from: &str, camera| {
+        let stream_id = stream_id.clone();
+        let outcome = lobby.ask(from, Request::Camera { stream_id, camera });
+        assert_eq!(outcome, Outcome::default(), "the list is what tells it");
+        let list = lobby.relay.take_change()?;
+        let shown = |user: &str| {
+            let mut lines = list.iter();
+            lines.find(|line| &*line.host_user == user).unwrap().camera
+        };
+        Some((shown("host"), shown("other")))
+    };
+    for stranger in ["viewer", "other", "nobody"] {
+        assert_eq!(say(stranger, Shown::Lost), None, "{stranger}");
+    }
+    assert_eq!(say("host", Shown::Lost), Some((Shown::Lost, Shown::Live)));
+    assert_eq!(say("host", Shown::Lost), None, "it is no news");
+    assert_eq!(say("other", Shown::Live), None);
+    assert_eq!(say("host", Shown::Live), Some((Shown::Live, Shown::Live)));
+}

@@ -226,6 +226,14 @@ fn sends_exactly_what_the_protocol_names() {
             json!({"streamId": "s1", "to": "v1", "reason": "full", "max": 4})
         )
     );
+    let camera = Outgoing::Camera {
+        stream_id: stream(),
+        camera: Shown::Lost,
+    };
+    assert_eq!(
+        camera.to_event(),
+        ("live:camera", json!({"streamId": "s1", "camera": "lost"}))
+    );
     let end = Outgoing::Candidate {
         stream_id: stream(),
         to: viewer(),

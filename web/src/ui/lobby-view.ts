@@ -1,8 +1,10 @@
 import type { Row } from "../lobby";
+import { CAMERA_BADGE } from "../words";
 import { byId, create, setText } from "./dom";
 
 interface Line {
   readonly root: HTMLLIElement;
+  readonly badge: HTMLElement;
   readonly title: HTMLElement;
   readonly viewers: HTMLElement;
   readonly duration: HTMLElement;
@@ -31,6 +33,8 @@ export class LobbyView {
     this.#forgetAllBut(new Set(rows?.map((row) => row.streamId)));
     rows?.forEach((row, index) => {
       const line = this.#lines.get(row.streamId) ?? this.#add(row.streamId);
+      setText(line.badge, CAMERA_BADGE[row.camera]);
+      line.badge.classList.toggle("live", row.camera === "live");
       setText(line.title, row.title);
       setText(line.viewers, row.viewers);
       setText(line.duration, row.duration);
@@ -61,8 +65,9 @@ export class LobbyView {
     const watch = create("button", "primary", "Watch");
     watch.type = "button";
     watch.addEventListener("click", () => this.#watch(streamId));
-    root.append(create("span", "badge live", "LIVE"), text, watch);
-    const line = { root, title, viewers, duration, watch };
+    const badge = create("span", "badge");
+    root.append(badge, text, watch);
+    const line = { root, badge, title, viewers, duration, watch };
     this.#lines.set(streamId, line);
     return line;
   }

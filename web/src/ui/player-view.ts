@@ -2,7 +2,7 @@ import type { Surface } from "../player";
 import { durationText, viewersText } from "../lobby";
 import type { Stream } from "../protocol";
 import { BARS, details, levelText, measuredText, type Quality } from "../quality";
-import type { Phase } from "../watch";
+import { showsCamera, type Phase } from "../watch";
 import { announcement, words } from "../words";
 import { byId, create, setText } from "./dom";
 import { Sound } from "./sound";
@@ -58,7 +58,7 @@ export class PlayerView implements Surface {
     this.root.dataset.phase = phase.name;
     setText(this.#title, stream.title);
     setText(this.#badge, said.badge);
-    this.#badge.classList.toggle("live", live);
+    this.#badge.classList.toggle("live", showsCamera(phase));
     setText(this.#state, said.state);
     setText(this.#reason, said.reason);
     setText(this.#note, said.note);
@@ -67,7 +67,7 @@ export class PlayerView implements Surface {
     this.#again.hidden = said.button === undefined;
     if (said.button !== undefined) setText(this.#again, said.button);
     this.#coverPicture(!live);
-    document.title = `${live ? "● " : ""}${stream.title} · Perch`;
+    document.title = `${showsCamera(phase) ? "● " : ""}${stream.title} · Perch`;
     this.#announce(announcement(phase, stream.title));
   }
 
