@@ -24,6 +24,7 @@ use crate::{
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
+        descriptors,
     },
     metrics,
     network::{self, Network},
@@ -122,6 +123,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         line: line_states,
         camera: camera.status(),
         counters: camera.counters(),
+        room: descriptors::room_for_another,
     });
     let status_socket = open_status_socket(observer.clone());
     let metrics = metrics.map(|bound| bound.serve(observer));

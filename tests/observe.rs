@@ -133,6 +133,15 @@ impl Daemon {
         let sent = Command::new("kill").args([name, &pid]).status().unwrap();
         assert!(sent.success());
     }
+
+    /// Of the running process.
+    fn limit_descriptors(&self, soft: u32) {
+        let (pid, limit) = (self.child.id(), format!("--nofile={soft}:"));
+        let set = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &limit])
+            .status();
+        assert!(set.unwrap().success());
+    }
 }
 
 impl Drop for Daemon {
@@ -279,6 +288,23 @@ fn a_daemon_without_a_camera_says_why_it_serves_nobody() {
         "{text}"
     );
     assert!(text.contains("; starts again in "), "{text}");
+}
+
+#[test]
+fn a_daemon_without_descriptors_for_another_viewer_says_so() {
+    let daemon = Daemon::start(EMBEDDED);
+    daemon.until("/healthz", |code, _| code == 200);
+    // Above what it has open, and below what it keeps free for itself and a viewer.
+    daemon.limit_descriptors(100);
+    let body = daemon.until("/healthz", |code, _| code == 503);
+    assert!(
+        body.contains("no room for another viewer") && body.contains("of 100 file descriptors"),
+        "{body}"
+    );
+    let (_, text, _) = daemon.status(&[]);
+    assert!(text.contains("NOT SERVING: there is no room"), "{text}");
+    daemon.limit_descriptors(1024);
+    daemon.until("/healthz", |code, _| code == 200);
 }
 
 #[test]

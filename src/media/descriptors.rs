@@ -40,34 +40,55 @@ impl Room {
         look: impl FnOnce() -> Result<Option<(usize, usize)>, String>,
     ) -> Result<Place, String> {
         let mut taking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((open, limit)) = look()? {
-            let soon = (*taking + 1) * BRANCH;
-            if open + soon + RESERVE > limit {
-                return Err(format!(
-                    "{open} of {limit} file descriptors are in use, {soon} are for viewers who are joining, and \
-                     {RESERVE} are kept free"
-                ));
-            }
-        }
+        another(*taking, look()?)?;
         *taking += 1;
         Ok(Place(self))
+    }
+
+    /// Looks and takes nothing.
+    fn another(
+        &self,
+        look: impl FnOnce() -> Result<Option<(usize, usize)>, String>,
+    ) -> Result<(), String> {
+        let taking = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        another(taking, look()?)
+    }
+}
+
+/// Whether another branch fits while `taking` of them are taking their descriptors.
+fn another(taking: usize, seen: Option<(usize, usize)>) -> Result<(), String> {
+    let soon = (taking + 1) * BRANCH;
+    match seen {
+        Some((open, limit)) if open + soon + RESERVE > limit => Err(format!(
+            "{open} of {limit} file descriptors are in use, {soon} are for viewers who are joining, and {RESERVE} \
+             are kept free"
+        )),
+        _ => Ok(()),
     }
 }
 
 /// A place for another branch, or how many descriptors are in use where it might be one too many. What
 /// `/proc` does not tell is no reason to refuse anybody.
 pub(super) fn place() -> Result<Place, String> {
-    ROOM.place(|| {
-        let limits = match fs::read_to_string("/proc/self/limits") {
-            // Not even one for the look itself.
-            Err(error) if error.raw_os_error() == Some(TOO_MANY_OPEN) => {
-                return Err(error.to_string());
-            }
-            limits => limits.unwrap_or_default(),
-        };
-        let open = fs::read_dir("/proc/self/fd").map(Iterator::count);
-        Ok(open.ok().zip(soft_limit(&limits)))
-    })
+    ROOM.place(look)
+}
+
+/// Whether there would be a place for another branch now, for whoever watches over the process.
+pub fn room_for_another() -> Result<(), String> {
+    ROOM.another(look)
+}
+
+/// How many are in use, and the limit.
+fn look() -> Result<Option<(usize, usize)>, String> {
+    let limits = match fs::read_to_string("/proc/self/limits") {
+        // Not even one for the look itself.
+        Err(error) if error.raw_os_error() == Some(TOO_MANY_OPEN) => {
+            return Err(error.to_string());
+        }
+        limits => limits.unwrap_or_default(),
+    };
+    let open = fs::read_dir("/proc/self/fd").map(Iterator::count);
+    Ok(open.ok().zip(soft_limit(&limits)))
 }
 
 /// `EMFILE` (errno(3)).
@@ -94,8 +115,10 @@ mod tests {
         let _two = ROOM.place(look).expect("there is room for two");
         let why = ROOM.place(look).expect_err("there is no room for a third");
         assert!(why.starts_with("24 of 172 file descriptors"), "{why}");
+        assert_eq!(ROOM.another(look), Err(why));
         drop(one);
-        let _three = ROOM.place(look).expect("one has all that it needs");
+        assert_eq!(ROOM.another(look), Ok(()));
+        let _three = ROOM.place(look).expect("looking takes nothing");
 
         assert!(ROOM.place(|| Err("no look".to_owned())).is_err());
         ROOM.place(|| Ok(None)).expect("there is no limit");

@@ -5,7 +5,7 @@ pub mod bus;
 pub mod camera;
 pub mod certificate;
 pub mod check;
-mod descriptors;
+pub mod descriptors;
 pub mod devices;
 pub mod h264;
 pub mod ice;

@@ -50,6 +50,8 @@ pub struct Sources {
     pub line: watch::Receiver<LineState>,
     pub camera: watch::Receiver<Camera>,
     pub counters: Arc<CameraCounters>,
+    /// Whether the process could open another branch, or why not.
+    pub room: fn() -> Result<(), String>,
 }
 
 /// There is no picture.
@@ -126,7 +128,10 @@ impl Sources {
         let now = Instant::now();
         let lobby = self.lobby_status(now);
         let camera = self.camera_status(now);
-        let reason = unfit(&lobby, &camera);
+        // Who has no place to give away needs nothing for another viewer.
+        let has_place = viewers.len() < self.viewers_max;
+        let room = if has_place { (self.room)() } else { Ok(()) };
+        let reason = unfit(&lobby, &camera, room);
         Ok(Status {
             shape: SHAPE,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -224,7 +229,7 @@ fn blame(status: &mut CameraStatus, fault: Fault) {
 }
 
 /// Why nobody could be served, if nobody could. Places do not count: a host that is full is at its work.
-fn unfit(lobby: &LobbyStatus, camera: &CameraStatus) -> Option<String> {
+fn unfit(lobby: &LobbyStatus, camera: &CameraStatus, room: Result<(), String>) -> Option<String> {
     let because = |what: &str, why: &Option<String>| match why {
         Some(why) => format!("{what}: {why}"),
         None => what.to_owned(),
@@ -236,7 +241,11 @@ fn unfit(lobby: &LobbyStatus, camera: &CameraStatus) -> Option<String> {
     if camera.slate {
         return Some("viewers see the slate until the camera's next keyframe".to_owned());
     }
-    (lobby.state != "live").then(|| because("there is no line to the lobby", &lobby.why))
+    if lobby.state != "live" {
+        return Some(because("there is no line to the lobby", &lobby.why));
+    }
+    let why = room.err()?;
+    Some(format!("there is no room for another viewer: {why}"))
 }
 
 /// Waits for the branches' answers, all at the same time.
@@ -356,6 +365,7 @@ mod tests {
             line: watch::channel(LineState::default()).1,
             camera: watch::channel(Camera::starting(now, now, 1)).1,
             counters: Arc::default(),
+            room: || Ok(()),
         });
         (observer, questions)
     }
@@ -456,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_needs_a_line_and_a_picture() {
+    fn a_viewer_needs_a_line_a_picture_and_room() {
         let lobby = |state: &str, why: Option<&str>| LobbyStatus {
             state: state.to_owned(),
             why: why.map(str::to_owned),
@@ -466,6 +476,7 @@ mod tests {
             state: state.to_owned(),
             ..CameraStatus::default()
         };
+        let unfit = |lobby: &LobbyStatus, camera: &CameraStatus| unfit(lobby, camera, Ok(()));
         assert_eq!(unfit(&lobby("live", None), &camera("live")), None);
         assert_eq!(
             unfit(&lobby("down", Some("nobody listens")), &camera("live")).as_deref(),
@@ -481,10 +492,26 @@ mod tests {
         };
         let why = unfit(&lobby("live", None), &covered).expect("it is not the camera's picture");
         assert!(why.contains("the slate"), "{why}");
+        let full = Err("190 of 256 file descriptors are in use".to_owned());
+        assert_eq!(
+            super::unfit(&lobby("live", None), &camera("live"), full).as_deref(),
+            Some("there is no room for another viewer: 190 of 256 file descriptors are in use")
+        );
     }
 
     #[tokio::test]
-    async fn a_host_that_is_full_serves() {
+    async fn a_host_that_is_full_serves_and_needs_no_room() {
+        let full = serving_one(1).await;
+        assert_eq!(full.viewers.len(), full.viewers_max);
+        assert_eq!((full.serving, &full.reason), (true, &None));
+
+        let spacious = serving_one(2).await;
+        let why = spacious.reason.as_deref().expect("it cannot take another");
+        assert!(!spacious.serving && why.contains("no descriptors"), "{why}");
+    }
+
+    /// Of a host that serves one viewer and has no descriptors for another.
+    async fn serving_one(viewers_max: usize) -> Arc<Status> {
         let (questions, mut asked) = mpsc::channel(1);
         let now = Instant::now();
         let camera = Camera {
@@ -497,11 +524,12 @@ mod tests {
             title: "Porch".into(),
             lobby: "https://lobby.example.org".into(),
             embedded: false,
-            viewers_max: 1,
+            viewers_max,
             host: questions,
             line: watch::channel(LineState::Live { since: now }).1,
             camera: watch::channel(camera).1,
             counters: Arc::default(),
+            room: || Err("no descriptors".to_owned()),
         });
         let host = tokio::spawn(async move {
             let answer = asked.recv().await.unwrap();
@@ -509,7 +537,6 @@ mod tests {
         });
         let picture = observer.picture().await.unwrap();
         host.await.unwrap();
-        assert_eq!(picture.viewers.len(), picture.viewers_max);
-        assert_eq!((picture.serving, &picture.reason), (true, &None));
+        picture
     }
 }
