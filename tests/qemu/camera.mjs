@@ -13,6 +13,18 @@ export const node = (guest) => guest.run("ls /dev/video*");
 /** Presses one of vivid's buttons. */
 const press = async (guest, control) => guest.run(`v4l2-ctl -d ${await node(guest)} --set-ctrl=${control}=1`);
 
+/** Lets `act` happen while another program streams from the camera. Nobody else may have it open. */
+export async function stolen(guest, act) {
+  const camera = await node(guest);
+  await guest.run(`systemd-run --quiet --collect --unit=thief v4l2-ctl -d ${camera} --stream-mmap --stream-to=/dev/null`);
+  try {
+    await guest.until("the thief to stream", 30, async () => (await guest.attempt(`v4l2-ctl -d ${camera} --stream-mmap --stream-count=1 --stream-to=/dev/null 2>&1 | grep -q busy`)).code === 0);
+    return await act();
+  } finally {
+    await guest.run("systemctl stop thief");
+  }
+}
+
 /** Lets `act` happen while a viewer watches, waits until the camera is back, and tells what the viewer saw. */
 async function watched(guest, seconds, act) {
   const [process, restarts] = [await guest.pid(), await guest.restarts()];
@@ -101,19 +113,13 @@ export const camera = [
     holds: "is waited for, by name, and taken when it is free",
     run: async (guest) => {
       await guest.run("systemctl stop perch");
-      const camera = await node(guest);
-      await guest.run(`systemd-run --quiet --collect --unit=thief v4l2-ctl -d ${camera} --stream-mmap --stream-to=/dev/null`);
-      await guest.until("the thief to stream", 30, async () => (await guest.attempt(`v4l2-ctl -d ${camera} --stream-mmap --stream-count=1 --stream-to=/dev/null 2>&1 | grep -q busy`)).code === 0);
-      const mark = await guest.mark();
-      await guest.run("systemctl start --no-block perch");
-      let sentence;
-      try {
+      const sentence = await stolen(guest, async () => {
+        const mark = await guest.mark();
+        await guest.run("systemctl start --no-block perch");
         const waiting = await guest.entry("EVENT=camera-waiting", mark, 60);
         check(waiting.REASON === "busy", `it waits for: ${waiting.REASON}, ${waiting.WHY}`);
-        sentence = await guest.says(/another program/, 30);
-      } finally {
-        await guest.run("systemctl stop thief");
-      }
+        return guest.says(/another program/, 30);
+      });
       await guest.says(/^live as/, 60);
       check((await guest.restarts()) === 0, `${await guest.restarts()} restarts`);
       return `"${sentence}"; live once it was free, 0 restarts`;

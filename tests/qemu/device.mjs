@@ -1,7 +1,17 @@
 // What the unit lets the daemon have, as this kernel keeps it.
 
+import { examined, onlyTurnIsAway, told } from "../guest/doctor.mjs";
 import { check } from "../guest/suite.mjs";
-import { node } from "./camera.mjs";
+import { analyzed, CREDENTIALS, EXPOSURE, usesCredentials } from "../guest/unit.mjs";
+import { node, stolen } from "./camera.mjs";
+
+/** The daemon has the camera open, and gives its picture. */
+async function holdsCamera(guest) {
+  await guest.says(/^live as .*fps/, 60);
+  const [pid, video] = [await guest.pid(), await node(guest)];
+  check(Number(await guest.run(`ls -l /proc/${pid}/fd | grep -c ${video}`)) > 0, "it does not hold the camera");
+  return { pid, video };
+}
 
 const GROUP = "/sys/fs/cgroup/system.slice/perch.service";
 
@@ -23,8 +33,7 @@ export const device = [
     name: "devices",
     holds: "the camera can be opened, other devices cannot, whatever their permissions",
     run: async (guest) => {
-      const [pid, video] = [await guest.pid(), await node(guest)];
-      check(Number(await guest.run(`ls -l /proc/${pid}/fd | grep -c ${video}`)) > 0, "it does not hold the camera");
+      const { pid, video } = await holdsCamera(guest);
       // As root in its cgroup and with its view of the file system: what says no is the unit.
       const open = (file) => guest.attempt(`echo $$ >${GROUP}/cgroup.procs && exec nsenter --target ${pid} --mount --root --wd head -c 0 ${file}`);
       const camera = await open(video);
@@ -34,6 +43,46 @@ export const device = [
         check(code !== 0 && /not permitted|Permission denied/.test(out), `${file}: ${code} ${out}`);
       }
       return `${video} open; /dev/vda, /dev/kmsg, /dev/mem: closed, even to root in its cgroup`;
+    },
+  },
+  {
+    name: "the unit with its camera",
+    holds: `while it has the camera open: systemd-analyze verify says nothing, security scores at most ${EXPOSURE}, and it is live by its credentials`,
+    run: async (guest) => {
+      const { video } = await holdsCamera(guest);
+      const score = await analyzed(guest);
+      await usesCredentials(guest);
+      return `${video} open; silent; ${score.toFixed(1)}; ${CREDENTIALS.join(", ")}: root's, handed over`;
+    },
+  },
+  {
+    name: "perch doctor and a camera",
+    holds: "it really encodes from a free camera, says who has a busy one, and asks the daemon of its own",
+    run: async (guest) => {
+      const { video } = await holdsCamera(guest);
+      // GStreamer looks through its plugins once for each user; emulated, that takes longer than the doctor waits.
+      await guest.run("perch devices", 60);
+      const daemons = await examined(guest);
+      onlyTurnIsAway(daemons);
+      const [ours] = daemons.of("camera");
+      check(ours.what.includes(`${video} is there, perch may open it, in use by perch itself`), told([ours]));
+
+      await guest.run("systemctl stop perch");
+      let free, busy;
+      try {
+        free = await examined(guest);
+        busy = await stolen(guest, () => examined(guest));
+      } finally {
+        await guest.run("systemctl start --no-block perch");
+      }
+      const idle = ({ of }) => [...of("camera"), ...of("encoder")];
+      check(idle(free).every(({ level }) => level === "ok"), told(idle(free)));
+      check(free.of("camera")[0].what.includes(`${video} is there, perch may open it, free`), told(free.of("camera")));
+      const [[holder], [encoder]] = [busy.of("camera"), busy.of("encoder")];
+      check(holder.level === "note" && /in use by v4l2-ctl \(pid \d+\)/.test(holder.what), told([holder]));
+      check(encoder.level === "fault" && /busy/i.test(encoder.what), told([encoder]));
+      await guest.says(/^live as .*fps/, 60);
+      return `free: "${free.of("encoder")[0].what}"; busy: "${holder.what}"; the daemon's: "${ours.what}"`;
     },
   },
   {

@@ -11,6 +11,7 @@ import { Container } from "../guest/nspawn.mjs";
 import { ARTIFACTS, ROOT } from "../guest/paths.mjs";
 import { circumstances, conclude, guestRoot, runCases } from "../guest/suite.mjs";
 import { care } from "./care.mjs";
+import { doctor } from "./doctor.mjs";
 import { escalation } from "./escalation.mjs";
 import { life } from "./life.mjs";
 import { sandbox } from "./sandbox.mjs";
@@ -33,7 +34,7 @@ try {
   // A single case finds the lobby there, which the first of all find away.
   if (only) await guest.run("systemctl start lobby && systemctl start perch", 90);
   // In this order: the first of them see the service start, the last of them ends the container.
-  const cases = [...life, ...secrecy(Object.values(secrets)), ...sandbox, ...care, ...escalation(container)];
+  const cases = [...life, ...secrecy(Object.values(secrets)), ...doctor(Object.values(secrets)), ...sandbox, ...care, ...escalation(container)];
   const rows = await runCases(cases, guest, { only, onFailure });
   conclude(rows, {
     title: "Under systemd",

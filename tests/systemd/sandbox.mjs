@@ -1,22 +1,14 @@
 // What the daemon may not do, asked of the kernel and of systemd.
 
 import { check } from "../guest/suite.mjs";
-
-/** The score of `systemd-analyze security` that must not be exceeded. */
-const EXPOSURE = 2.0;
+import { analyzed, EXPOSURE } from "../guest/unit.mjs";
 
 /** @type {import("../guest/suite.mjs").Case[]} */
 export const sandbox = [
   {
     name: "systemd-analyze",
     holds: `verify says nothing; security scores at most ${EXPOSURE} on the running unit`,
-    run: async (guest) => {
-      const { out } = await guest.attempt("systemd-analyze verify --man=no perch.service 2>&1");
-      check(out.trim() === "", `verify says: ${out}`);
-      const score = Number(/exposure level for perch\.service: ([\d.]+)/.exec(await guest.run("systemd-analyze security --no-pager perch"))[1]);
-      check(score <= EXPOSURE, `security scores ${score}`);
-      return `silent; ${score.toFixed(1)}`;
-    },
+    run: async (guest) => `silent; ${(await analyzed(guest)).toFixed(1)}`,
   },
   {
     name: "the process",

@@ -1,8 +1,7 @@
 // Secrets: handed over by systemd, readable by nobody else, and found nowhere.
 
 import { check } from "../guest/suite.mjs";
-
-const NAMES = ["lobby-secret", "turn-secret", "turn-password"];
+import { CREDENTIALS, usesCredentials } from "../guest/unit.mjs";
 
 /** The settings of a device that is its own lobby. */
 const EMBEDDED = `
@@ -24,16 +23,8 @@ export const secrecy = (secrets) => [
     name: "credentials",
     holds: "the secrets' files are closed to the perch user; the daemon is live with what systemd hands it",
     run: async (guest) => {
-      for (const name of NAMES) {
-        const { code } = await guest.attempt(`runuser -u perch -- cat /etc/perch/${name}`);
-        check(code !== 0, `the perch user can read /etc/perch/${name}`);
-        const handed = await guest.attempt(`runuser -u perch -- cat /run/credentials/perch.service/${name}`);
-        check(handed.code === 0, `the perch user cannot read the credential ${name}: ${handed.out}`);
-        const other = await guest.attempt(`runuser -u nobody -- cat /run/credentials/perch.service/${name}`);
-        check(other.code !== 0, `anybody can read the credential ${name}`);
-      }
-      await guest.says(/^live as /);
-      return `${NAMES.join(", ")}: root's, 0600; live by LoadCredential=`;
+      await usesCredentials(guest);
+      return `${CREDENTIALS.join(", ")}: root's, 0600; live by LoadCredential=`;
     },
   },
   {
