@@ -67,13 +67,14 @@ pub enum Mode {
 
 /// Goes live and stays so until SIGTERM or SIGINT.
 pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    // First: whoever reads that it starts may send it signals.
+    let mut stop = Stop::listen()?;
     info!(
         event = "starting",
         version = env!("CARGO_PKG_VERSION"),
         gstreamer = media::devices::gstreamer_version(),
         "Perch starts"
     );
-    let mut stop = Stop::listen()?;
     let started = Instant::now();
     let metrics = bind_metrics(&config).await?;
     let embedded = start_lobby(&config, mode).await?;

@@ -9,17 +9,23 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use swarm::log::is_critical;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     sync::watch,
     time::timeout,
 };
 
+/// For the last lines of a process that has ended.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
 /// Lines in the order of their coming. Clones show the same journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
     inner: Arc<Mutex<Inner>>,
     count: watch::Sender<usize>,
+    /// Outputs that are still read.
+    followed: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -29,7 +35,7 @@ struct Inner {
 }
 
 /// A place in the journal: lines before it are old.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Mark(usize);
 
 impl Mark {
@@ -48,6 +54,7 @@ impl Journal {
                 kept,
             })),
             count: watch::Sender::new(0),
+            followed: watch::Sender::new(0),
         })
     }
 
@@ -65,6 +72,7 @@ impl Journal {
     /// Takes every line of `output` until its end.
     pub fn follow(&self, output: impl AsyncRead + Unpin + Send + 'static) {
         let journal = self.clone();
+        self.followed.send_modify(|outputs| *outputs += 1);
         tokio::spawn(async move {
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
@@ -72,7 +80,21 @@ impl Journal {
                 journal.line(String::from_utf8_lossy(&line).trim_end());
                 line.clear();
             }
+            journal.followed.send_modify(|outputs| *outputs -= 1);
         });
+    }
+
+    /// Waits until every output has been read to its end.
+    pub async fn settled(&self) {
+        let mut followed = self.followed.subscribe();
+        // An output that somebody else holds open as well has no end.
+        let _ = timeout(READ_WITHIN, followed.wait_for(|outputs| *outputs == 0)).await;
+    }
+
+    /// The first line that no fault excuses: a bug of the program's, or of how it uses a library.
+    pub fn complaint(&self) -> Option<String> {
+        let inner = self.inner();
+        inner.lines.iter().find(|line| is_complaint(line)).cloned()
     }
 
     pub fn mark(&self) -> Mark {
@@ -110,6 +132,13 @@ impl Journal {
         })
     }
 
+    /// The lines between two places.
+    pub fn between(&self, from: Mark, until: Mark) -> Vec<String> {
+        let inner = self.inner();
+        let lines = inner.lines.get(from.0..until.0);
+        lines.map(<[String]>::to_vec).unwrap_or_default()
+    }
+
     /// The last `count` lines.
     pub fn tail(&self, count: usize) -> String {
         let inner = self.inner();
@@ -118,5 +147,28 @@ impl Journal {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nothing panics under it")
+    }
+}
+
+/// A panic, or a critical or warning of GLib and its kin.
+fn is_complaint(line: &str) -> bool {
+    line.contains("event=\"panic\"") || line.contains("panicked") || is_critical(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_complaint;
+
+    #[test]
+    fn a_fault_is_no_excuse_for_a_bug() {
+        for line in [
+            r#"2026-01-01T00:00:00Z ERROR panic: odd event="panic" place="src/x.rs:1:1""#,
+            "thread 'main' panicked at src/x.rs:1:1:",
+            "(perch:7): GStreamer-CRITICAL **: 12:00:00.0: gst_pad_push: assertion failed",
+        ] {
+            assert!(is_complaint(line), "{line}");
+        }
+        let line = r#"2026-01-01T00:00:00Z  WARN camera lost event="camera-lost" reason="error""#;
+        assert!(!is_complaint(line));
     }
 }

@@ -17,6 +17,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Mutex,
     time::Instant,
 };
 
@@ -117,6 +118,10 @@ async fn run(world: &World, scenario: &Scenario) -> Row {
         Ok(Err(error)) => Row::failed(scenario, format!("{error:#}")),
         Err(_) => Row::failed(scenario, "it does not come to an end".to_owned()),
     };
+    let row = match world.complaint(scenario.name).await {
+        Some(line) => row.but(format!("the program logged: {line}")),
+        None => row,
+    };
     eprintln!(
         "{} {} ({} s)",
         if row.error.is_some() {
@@ -174,6 +179,7 @@ fn world(perch: Option<&Path>, kept: &Path) -> Result<World> {
         root,
         plugins,
         artifacts,
+        journals: Mutex::default(),
         certificate: swarm::crowd::certificate()?,
         registry,
     })

@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Mark};
 
 /// `RestartSec=`, shorter than a device's: the suite has no time.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
@@ -42,8 +42,17 @@ pub struct Program {
 struct State {
     pid: Option<Pid>,
     starts: u32,
-    /// How it ended, each time.
-    exits: Vec<String>,
+    /// Where the journal of the last start begins.
+    begin: Mark,
+    ends: Vec<End>,
+}
+
+/// The end of a process.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub how: String,
+    /// What it had said.
+    pub lines: Vec<String>,
 }
 
 impl Program {
@@ -73,15 +82,35 @@ impl Program {
 
     /// How it ended, each time.
     pub fn exits(&self) -> Vec<String> {
-        self.state.borrow().exits.clone()
+        let state = self.state.borrow();
+        state.ends.iter().map(|end| end.how.clone()).collect()
+    }
+
+    /// The ends after the first `known`.
+    pub fn ends_after(&self, known: usize) -> Vec<End> {
+        let state = self.state.borrow();
+        state.ends.iter().skip(known).cloned().collect()
+    }
+
+    /// Waits until it runs and hears signals.
+    pub async fn hears(&self, patience: Duration) -> Result<()> {
+        let mut state = self.state.clone();
+        let runs = state.wait_for(|state| state.pid.is_some());
+        let begin = timeout(patience, runs)
+            .await
+            .context("it is not started")??
+            .begin;
+        let words = ["event=\"starting\""];
+        self.journal.wait(begin, &words, patience).await?;
+        Ok(())
     }
 
     /// Waits until it has ended `count` times; how it ended the last time.
     pub async fn ended(&self, count: usize, patience: Duration) -> Result<String> {
         let mut state = self.state.clone();
-        let ended = state.wait_for(|state| state.exits.len() >= count);
+        let ended = state.wait_for(|state| state.ends.len() >= count);
         match timeout(patience, ended).await {
-            Ok(Ok(state)) => Ok(state.exits.last().cloned().unwrap_or_default()),
+            Ok(Ok(state)) => Ok(state.ends[count - 1].how.clone()),
             _ => bail!(
                 "the program did not end within {} s; its last lines are:\n{}",
                 patience.as_secs(),
@@ -99,14 +128,18 @@ impl Drop for Program {
 
 async fn keep_running(launch: Launch, journal: Journal, shown: watch::Sender<State>) {
     loop {
+        let begin = journal.mark();
+        shown.send_modify(|state| state.begin = begin);
         let how = match run_once(&launch, &journal, &shown).await {
             Ok(status) => describe(status),
             Err(error) => format!("it could not be started: {error:#}"),
         };
+        journal.settled().await;
+        let lines = journal.between(begin, journal.mark());
         journal.line(&format!("-- the program ended: {how}"));
         shown.send_modify(|state| {
             state.pid = None;
-            state.exits.push(how);
+            state.ends.push(End { how, lines });
         });
         sleep(RESTART_AFTER).await;
     }

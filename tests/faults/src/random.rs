@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustix::process::Signal;
@@ -10,9 +10,9 @@ use swarm::{crowd::Watching, viewer::Conduct};
 use tokio::time::sleep;
 
 use crate::{
+    program::{End, Program},
     scenarios::Scenario,
     stage::{Outcome, Setting, Stage, World},
-    watcher::Watcher,
 };
 
 /// Many losses of the line in a row make it wait a minute before it dials again.
@@ -56,6 +56,50 @@ const ALL: [Fault; 13] = [
     Fault::Kill,
 ];
 
+/// The process may end as it was told to, and when the camera's budget is spent; each other end is a
+/// failure, whoever starts it again.
+#[derive(Debug, Default)]
+struct Ends {
+    known: usize,
+    budgets: usize,
+}
+
+impl Ends {
+    /// Nobody has told it to end since the last look.
+    fn unasked(&mut self, program: &Program) -> Result<()> {
+        for end in program.ends_after(self.known) {
+            ensure!(
+                budget_is_spent(&end),
+                "the process ended by itself with {}; its last lines are:\n{}",
+                end.how,
+                end.lines[end.lines.len().saturating_sub(12)..].join("\n")
+            );
+            self.known += 1;
+            self.budgets += 1;
+        }
+        Ok(())
+    }
+
+    /// It was told to end like this.
+    async fn asked(&mut self, program: &Program, how: &str) -> Result<()> {
+        program.ended(self.known + 1, WELL_WITHIN).await?;
+        let end = program.ends_after(self.known).swap_remove(0);
+        if end.how == how {
+            self.known += 1;
+            return Ok(());
+        }
+        // It may have come to its own end in the same moment.
+        self.unasked(program)
+            .with_context(|| format!("it should end with {how}"))
+    }
+}
+
+/// The budget is there to be spent: past it the process ends in order.
+fn budget_is_spent(end: &End) -> bool {
+    let says = |words: &str| end.lines.iter().any(|line| line.contains(words));
+    end.how == "exit code 1" && says("camera-gave-up") && says("it was restarted 10 times")
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Step {
     fault: Fault,
@@ -95,6 +139,7 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
     };
     let (mut stage, watcher) = Stage::watched(world, "random", setting).await?;
     let mut vanished = Vec::new();
+    let mut ends = Ends::default();
     let mut slowest = Duration::ZERO;
     let mut last = None;
     for (number, step) in steps(seed, count).into_iter().enumerate() {
@@ -102,9 +147,10 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
         stage.program.journal.line(&told);
         sleep(step.pause).await;
         let begin = Instant::now();
-        inject(&mut stage, step, &mut vanished)
+        inject(&mut stage, step, &mut vanished, &mut ends)
             .await
             .with_context(|| told.clone())?;
+        ends.unasked(&stage.program).with_context(|| told.clone())?;
         if step.haste && number + 1 < count {
             continue;
         }
@@ -113,6 +159,7 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
             .well(&watcher, WELL_WITHIN)
             .await
             .with_context(|| told.clone())?;
+        ends.unasked(&stage.program).with_context(|| told.clone())?;
         eprintln!(
             "{told}: lasted {:.1} s, well again after {:.1} s",
             injected.as_secs_f64(),
@@ -122,27 +169,25 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
             (slowest, last) = (recovered, Some(step.fault));
         }
     }
-    Ok(outcome(&stage, &watcher, slowest, last))
-}
-
-fn outcome(
-    stage: &Stage<'_>,
-    watcher: &Watcher,
-    slowest: Duration,
-    after: Option<Fault>,
-) -> Outcome {
-    Outcome {
+    let after = last.map_or_else(|| "none".to_owned(), |fault| format!("{fault:?}"));
+    Ok(Outcome {
         gap: watcher.gap(),
         recovered: slowest,
         line: format!(
-            "-- {} starts, {} joins of the watcher, slowest after {after:?}",
+            "-- {} starts, {} of them after a spent budget, {} joins of the watcher, slowest after {after}",
             stage.program.starts(),
+            ends.budgets,
             watcher.joins(),
         ),
-    }
+    })
 }
 
-async fn inject(stage: &mut Stage<'_>, step: Step, vanished: &mut Vec<Watching>) -> Result<()> {
+async fn inject(
+    stage: &mut Stage<'_>,
+    step: Step,
+    vanished: &mut Vec<Watching>,
+    ends: &mut Ends,
+) -> Result<()> {
     let lasts = step.lasts;
     match step.fault {
         Fault::LobbyKilled => {
@@ -175,16 +220,23 @@ async fn inject(stage: &mut Stage<'_>, step: Step, vanished: &mut Vec<Watching>)
                 vanished.push(Watching::start(viewer));
             }
         }
-        Fault::Hangup => signal(stage, Signal::HUP),
-        Fault::Terminate => signal(stage, Signal::TERM),
-        Fault::Kill => signal(stage, Signal::KILL),
+        Fault::Hangup => signal(stage, Signal::HUP).await?,
+        Fault::Terminate => {
+            signal(stage, Signal::TERM).await?;
+            ends.asked(&stage.program, "exit code 0").await?;
+        }
+        Fault::Kill => {
+            signal(stage, Signal::KILL).await?;
+            ends.asked(&stage.program, "signal 9").await?;
+        }
     }
     Ok(())
 }
 
-/// Between two starts there is nobody to hear it.
-fn signal(stage: &Stage<'_>, signal: Signal) {
-    let _ = stage.program.signal(signal);
+/// To a process that has come so far that it does with it what it is meant to do.
+async fn signal(stage: &Stage<'_>, signal: Signal) -> Result<()> {
+    stage.program.hears(WELL_WITHIN).await?;
+    stage.program.signal(signal)
 }
 
 async fn gate(stage: &Stage<'_>, gate: &str, does: &str, lasts: Duration) -> Result<()> {

@@ -5,7 +5,10 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,9 +39,31 @@ pub struct World {
     pub plugins: PathBuf,
     /// Where logs are kept for people.
     pub artifacts: PathBuf,
+    /// By the name of their scenario.
+    pub journals: Mutex<Vec<(String, Journal)>>,
     pub certificate: str0m::config::DtlsCert,
     /// GStreamer's list of plugins: made once, not by every program.
     pub registry: PathBuf,
+}
+
+impl World {
+    fn journal(&self, name: &str) -> Result<Journal> {
+        let journal = Journal::new(&self.artifacts.join(format!("{name}.log")))?;
+        let mut journals = self.journals.lock().expect("nothing panics under it");
+        journals.push((name.to_owned(), journal.clone()));
+        Ok(journal)
+    }
+
+    /// What a scenario's program has logged that no fault excuses.
+    pub async fn complaint(&self, name: &str) -> Option<String> {
+        let journal = {
+            let journals = self.journals.lock().expect("nothing panics under it");
+            let mut journals = journals.iter();
+            journals.find(|(of, _)| of == name)?.1.clone()
+        };
+        journal.settled().await;
+        journal.complaint()
+    }
 }
 
 /// How a scenario wants its stage.
@@ -99,7 +124,7 @@ impl<'a> Stage<'a> {
             false => None,
         };
         let url = proxy.as_ref().map_or(&lobby.url, |proxy| &proxy.url);
-        let journal = Journal::new(&world.artifacts.join(format!("{name}.log")))?;
+        let journal = world.journal(name)?;
         let launch = launch(world, dir.path(), network.as_ref(), url, setting)?;
         Ok(Self {
             world,

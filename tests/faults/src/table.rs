@@ -48,6 +48,18 @@ impl Row {
             error: Some(error),
         }
     }
+
+    /// The same with something more that went wrong.
+    pub fn but(self, more: String) -> Self {
+        let error = match self.error {
+            Some(error) => format!("{error}; {more}"),
+            None => more,
+        };
+        Self {
+            error: Some(error),
+            ..self
+        }
+    }
 }
 
 /// Markdown, in the order of `scenarios`.

@@ -108,9 +108,10 @@ pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
-/// `(perch:123): GStreamer-CRITICAL **: …`, as GLib's default handler writes.
-fn is_critical(line: &str) -> bool {
-    line.starts_with('(')
+/// `(perch:123): GStreamer-CRITICAL **: …`, as GLib's default handler writes; `** (perch:123): CRITICAL **: …`
+/// from code that has no name of its own.
+pub fn is_critical(line: &str) -> bool {
+    line.trim_start_matches("** ").starts_with('(')
         && ["CRITICAL **", "WARNING **", "ERROR **"]
             .iter()
             .any(|level| line.contains(level))
@@ -164,6 +165,14 @@ mod tests {
             (1, BTreeMap::from([("GstPad".to_owned(), 1)]))
         );
         assert_eq!(log.complaints().len(), 2);
+    }
+
+    #[test]
+    fn a_complaint_is_known_by_its_form() {
+        assert!(is_critical("** (perch:7): CRITICAL **: 12:00:00.0: odd"));
+        assert!(is_critical("(perch:7): GLib-WARNING **: odd"));
+        assert!(!is_critical("(perch:7): GLib-INFO: fine"));
+        assert!(!is_critical("a CRITICAL ** in a sentence"));
     }
 
     #[test]

@@ -166,6 +166,9 @@ async fn disk_full(world: &World) -> Result<Outcome> {
     let recovered = during.max(stage.well(&watcher, PATIENCE).await?);
     lives(&stage)?;
     let text = fs::read_to_string(&log)?;
+    for line in text.lines() {
+        stage.program.journal.line(line);
+    }
     let line = text.lines().rev().find(|line| line.contains("viewer-live"));
     let line = line.context("after the fault the log has lines again")?;
     ensure!(text.len() as u64 > written, "the log has no new lines");
