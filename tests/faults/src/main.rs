@@ -9,6 +9,7 @@ mod program;
 mod proxy;
 mod random;
 mod scenarios;
+mod shortage;
 mod stage;
 mod table;
 mod watcher;

@@ -3,7 +3,7 @@
 use std::{
     net::Ipv4Addr,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +20,8 @@ pub struct Network {
     inside: String,
     outside: String,
     number: u8,
+    /// Which of the subnets its address is on.
+    subnet: AtomicUsize,
 }
 
 impl Network {
@@ -33,6 +35,7 @@ impl Network {
             inside: format!("pfi{id}n{number}"),
             outside: format!("pfo{id}n{number}"),
             number,
+            subnet: AtomicUsize::new(0),
         };
         let Self {
             name,
@@ -90,9 +93,11 @@ impl Network {
     /// The device's address is another one from now on.
     pub fn renumber(&self) -> Result<()> {
         let inside = &self.inside;
+        let subnet = (self.subnet.load(Ordering::SeqCst) + 1) % SUBNETS.len();
+        self.subnet.store(subnet, Ordering::SeqCst);
         self.ip(&["address", "flush", "dev", inside])?;
-        self.ip(&["address", "add", &self.far(1), "dev", inside])?;
-        let near = address(SUBNETS[1], self.number, 1).to_string();
+        self.ip(&["address", "add", &self.far(subnet), "dev", inside])?;
+        let near = address(SUBNETS[subnet], self.number, 1).to_string();
         self.ip(&["route", "add", "default", "via", &near])
     }
 

@@ -7,12 +7,15 @@ use futures_util::FutureExt as _;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustix::process::Signal;
 use swarm::{crowd::Watching, viewer::Conduct};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{
+    network::Network,
     program::{End, Program},
     scenarios::Scenario,
-    stage::{Outcome, Setting, Stage, World},
+    shortage::{Disk, FewDescriptors},
+    stage::{Outcome, Setting, Stage, TOKEN, TOKEN_LIFE, World},
+    watcher::Watcher,
 };
 
 /// Many losses of the line in a row make it wait a minute before it dials again.
@@ -22,38 +25,58 @@ const LASTS: u64 = 4000;
 const PAUSE: u64 = 1500;
 /// In so many of a hundred cases the next fault comes before all is well again.
 const HASTE: u32 = 25;
+/// What the program keeps free, and not a viewer's more.
+const FREE_DESCRIPTORS: u64 = 128;
 
+/// All that has an injector, but for a wrong clock and a missing DNS: both are of the start, and each
+/// needs a program that was started under it (libfaketime, a network's own /etc).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     LobbyKilled,
     LobbyFrozen,
     LineStranded,
+    TokenExpired,
     CameraError,
     CameraGone,
+    CameraBusy,
     SourceSilent,
     EncoderSilent,
+    EncoderHangs,
+    LightLoss,
     Loss,
     Outage,
+    AddressChanged,
     ViewerVanished,
+    ViewerStalled,
     Hangup,
     Terminate,
     Kill,
+    DiskFull,
+    NoDescriptors,
 }
 
-const ALL: [Fault; 13] = [
+const ALL: [Fault; 21] = [
     Fault::LobbyKilled,
     Fault::LobbyFrozen,
     Fault::LineStranded,
+    Fault::TokenExpired,
     Fault::CameraError,
     Fault::CameraGone,
+    Fault::CameraBusy,
     Fault::SourceSilent,
     Fault::EncoderSilent,
+    Fault::EncoderHangs,
+    Fault::LightLoss,
     Fault::Loss,
     Fault::Outage,
+    Fault::AddressChanged,
     Fault::ViewerVanished,
+    Fault::ViewerStalled,
     Fault::Hangup,
     Fault::Terminate,
     Fault::Kill,
+    Fault::DiskFull,
+    Fault::NoDescriptors,
 ];
 
 /// The process may end as it was told to, and when the camera's budget is spent; each other end is a
@@ -132,40 +155,34 @@ pub fn scenario(seed: u64, count: usize) -> Scenario {
 }
 
 async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
+    let disk = Disk::new()?;
     let setting = Setting {
         network: true,
         proxied: true,
+        token_file: Some(TOKEN),
+        environment: disk.environment(),
         ..Setting::default()
     };
-    let (mut stage, watcher) = Stage::watched(world, "random", setting).await?;
-    let mut vanished = Vec::new();
-    let mut ends = Ends::default();
+    let stage = Stage::set(world, "random", setting).await?;
+    stage.write_token(TOKEN_LIFE)?;
+    let watcher = stage.watcher();
+    stage.moves(&watcher, WELL_WITHIN).await?;
+    watcher.mark();
+    let mut scene = Scene {
+        stage,
+        disk,
+        gone: Vec::new(),
+        ends: Ends::default(),
+    };
     let mut slowest = Duration::ZERO;
     let mut last = None;
     for (number, step) in steps(seed, count).into_iter().enumerate() {
         let told = format!("-- step {}: {step:?}", number + 1);
-        stage.program.journal.line(&told);
-        sleep(step.pause).await;
-        let begin = Instant::now();
-        inject(&mut stage, step, &mut vanished, &mut ends)
+        let recovered = scene
+            .step(&watcher, step, number + 1 == count, &told)
             .await
             .with_context(|| told.clone())?;
-        ends.unasked(&stage.program).with_context(|| told.clone())?;
-        if step.haste && number + 1 < count {
-            continue;
-        }
-        let injected = begin.elapsed();
-        let recovered = stage
-            .well(&watcher, WELL_WITHIN)
-            .await
-            .with_context(|| told.clone())?;
-        ends.unasked(&stage.program).with_context(|| told.clone())?;
-        eprintln!(
-            "{told}: lasted {:.1} s, well again after {:.1} s",
-            injected.as_secs_f64(),
-            recovered.as_secs_f64()
-        );
-        if recovered >= slowest {
+        if let Some(recovered) = recovered.filter(|recovered| *recovered >= slowest) {
             (slowest, last) = (recovered, Some(step.fault));
         }
     }
@@ -175,81 +192,169 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
         recovered: slowest,
         line: format!(
             "-- {} starts, {} of them after a spent budget, {} joins of the watcher, slowest after {after}",
-            stage.program.starts(),
-            ends.budgets,
+            scene.stage.program.starts(),
+            scene.ends.budgets,
             watcher.joins(),
         ),
     })
 }
 
-async fn inject(
-    stage: &mut Stage<'_>,
-    step: Step,
-    vanished: &mut Vec<Watching>,
-    ends: &mut Ends,
-) -> Result<()> {
-    let lasts = step.lasts;
-    match step.fault {
-        Fault::LobbyKilled => {
-            stage.lobby.kill().await?;
-            sleep(lasts).await;
-            stage.lobby.restart().await?;
+/// A stage, and what else faults need.
+struct Scene<'a> {
+    stage: Stage<'a>,
+    // After the stage: what writes on it goes first.
+    disk: Disk,
+    /// Viewers who have gone without a word, and hold their sockets.
+    gone: Vec<Watching>,
+    ends: Ends,
+}
+
+impl Scene<'_> {
+    /// How long it took until all was well again, if that is waited for.
+    async fn step(
+        &mut self,
+        watcher: &Watcher,
+        step: Step,
+        last: bool,
+        told: &str,
+    ) -> Result<Option<Duration>> {
+        self.stage.program.journal.line(told);
+        sleep(step.pause).await;
+        let begin = Instant::now();
+        self.inject(step).await?;
+        self.ends.unasked(&self.stage.program)?;
+        if step.haste && !last {
+            return Ok(None);
         }
-        Fault::LobbyFrozen => {
-            stage.lobby.freeze()?;
-            sleep(lasts).await;
-            stage.lobby.thaw()?;
-        }
-        Fault::LineStranded => {
-            if let Some(proxy) = &stage.proxy {
-                proxy.strand();
+        let injected = begin.elapsed();
+        let recovered = self.stage.well(watcher, WELL_WITHIN).await?;
+        self.ends.unasked(&self.stage.program)?;
+        eprintln!(
+            "{told}: lasted {:.1} s, well again after {:.1} s",
+            injected.as_secs_f64(),
+            recovered.as_secs_f64()
+        );
+        Ok(Some(recovered))
+    }
+
+    async fn inject(&mut self, step: Step) -> Result<()> {
+        let lasts = step.lasts;
+        match step.fault {
+            Fault::LobbyKilled => {
+                self.stage.lobby.kill().await?;
+                sleep(lasts).await;
+                self.stage.lobby.restart().await
             }
-        }
-        Fault::CameraError => gate(stage, "source", "error", lasts).await?,
-        Fault::CameraGone => gate(stage, "source", "gone", lasts).await?,
-        Fault::SourceSilent => gate(stage, "source", "drop", lasts).await?,
-        Fault::EncoderSilent => gate(stage, "encoder", "drop", lasts).await?,
-        Fault::Loss => lose(stage, 20, false, lasts).await?,
-        Fault::Outage => lose(stage, 100, true, lasts).await?,
-        Fault::ViewerVanished => {
-            // It may find no stream just now; then there is nobody to vanish.
-            if let Ok(door) = stage.door()
-                && let Ok(Ok(viewer)) =
-                    tokio::time::timeout(lasts, door.arrive(stage.number(), Conduct::Freezes)).await
-            {
-                vanished.push(Watching::start(viewer));
+            Fault::LobbyFrozen => {
+                self.stage.lobby.freeze()?;
+                sleep(lasts).await;
+                self.stage.lobby.thaw()
             }
-        }
-        Fault::Hangup => signal(stage, Signal::HUP).await?,
-        Fault::Terminate => {
-            signal(stage, Signal::TERM).await?;
-            ends.asked(&stage.program, "exit code 0").await?;
-        }
-        Fault::Kill => {
-            signal(stage, Signal::KILL).await?;
-            ends.asked(&stage.program, "signal 9").await?;
+            Fault::LineStranded => {
+                let proxy = self.stage.proxy.as_ref();
+                proxy.context("this stage has a proxy")?.strand();
+                Ok(())
+            }
+            Fault::TokenExpired => self.expire_token(lasts).await,
+            Fault::CameraError => self.gate("source", "error", lasts).await,
+            Fault::CameraGone => self.gate("source", "gone", lasts).await,
+            Fault::CameraBusy => self.gate("source", "busy", lasts).await,
+            Fault::SourceSilent => self.gate("source", "drop", lasts).await,
+            Fault::EncoderSilent => self.gate("encoder", "drop", lasts).await,
+            Fault::EncoderHangs => self.hang_encoder().await,
+            Fault::LightLoss => self.lose(5, false, lasts).await,
+            Fault::Loss => self.lose(20, false, lasts).await,
+            Fault::Outage => self.lose(100, true, lasts).await,
+            Fault::AddressChanged => self.network()?.renumber(),
+            Fault::ViewerVanished => self.lose_viewer(Conduct::Freezes, lasts).await,
+            Fault::ViewerStalled => self.lose_viewer(Conduct::Stalls, lasts).await,
+            Fault::Hangup => self.signal(Signal::HUP).await,
+            Fault::Terminate => {
+                self.signal(Signal::TERM).await?;
+                self.ends.asked(&self.stage.program, "exit code 0").await
+            }
+            Fault::Kill => {
+                self.signal(Signal::KILL).await?;
+                self.ends.asked(&self.stage.program, "signal 9").await
+            }
+            Fault::DiskFull => {
+                self.disk.fill()?;
+                sleep(lasts).await;
+                self.disk.empty()
+            }
+            Fault::NoDescriptors => self.take_descriptors(lasts).await,
         }
     }
-    Ok(())
-}
 
-/// To a process that has come so far that it does with it what it is meant to do.
-async fn signal(stage: &Stage<'_>, signal: Signal) -> Result<()> {
-    stage.program.hears(WELL_WITHIN).await?;
-    stage.program.signal(signal)
-}
+    fn network(&self) -> Result<&Network> {
+        let network = self.stage.network.as_ref();
+        network.context("this stage has a network")
+    }
 
-async fn gate(stage: &Stage<'_>, gate: &str, does: &str, lasts: Duration) -> Result<()> {
-    stage.gate(gate, does)?;
-    sleep(lasts).await;
-    stage.gate(gate, "pass")
-}
+    async fn gate(&self, gate: &str, does: &str, lasts: Duration) -> Result<()> {
+        self.stage.gate(gate, does)?;
+        sleep(lasts).await;
+        self.stage.gate(gate, "pass")
+    }
 
-async fn lose(stage: &Stage<'_>, percent: u8, everything: bool, lasts: Duration) -> Result<()> {
-    let network = stage.network.as_ref().context("this stage has a network")?;
-    network.lose(percent, everything)?;
-    sleep(lasts).await;
-    network.heal()
+    /// It lasts until the process has given it up: it is not the same fault if it is over sooner.
+    async fn hang_encoder(&mut self) -> Result<()> {
+        self.stage.gate("encoder", "hang")?;
+        self.ends.asked(&self.stage.program, "exit code 1").await?;
+        self.stage.gate("encoder", "pass")
+    }
+
+    async fn lose(&self, percent: u8, everything: bool, lasts: Duration) -> Result<()> {
+        let network = self.network()?;
+        network.lose(percent, everything)?;
+        sleep(lasts).await;
+        network.heal()
+    }
+
+    /// The lobby takes nobody back whose token has ended.
+    async fn expire_token(&mut self, lasts: Duration) -> Result<()> {
+        self.stage.write_token(Duration::ZERO)?;
+        self.stage.lobby.kill().await?;
+        self.stage.lobby.restart().await?;
+        sleep(lasts).await;
+        self.stage.write_token(TOKEN_LIFE)
+    }
+
+    async fn lose_viewer(&mut self, conduct: Conduct, within: Duration) -> Result<()> {
+        let door = self.stage.door()?;
+        // It may find no stream just now; then there is nobody to go.
+        let arrives = timeout(within, door.arrive(self.stage.number(), conduct));
+        if let Ok(Ok(viewer)) = arrives.await {
+            self.gone.push(Watching::start(viewer));
+        }
+        Ok(())
+    }
+
+    /// To a process that has come so far that it does with it what it is meant to do.
+    async fn signal(&self, signal: Signal) -> Result<()> {
+        self.stage.program.hears(WELL_WITHIN).await?;
+        self.stage.program.signal(signal)
+    }
+
+    /// Viewers are refused, and what is kept free for all else is there: it may be needed, as another fault
+    /// may not be over yet.
+    async fn take_descriptors(&self, lasts: Duration) -> Result<()> {
+        let Ok(pid) = self.stage.program.pid() else {
+            return Ok(());
+        };
+        let few = FewDescriptors::leave(pid, FREE_DESCRIPTORS)?;
+        let door = self.stage.door()?;
+        let arrives = timeout(lasts, door.arrive(self.stage.number(), Conduct::Stays));
+        // Nobody lets it in; it goes with the fault.
+        let viewer = arrives.await.ok().and_then(Result::ok).map(Watching::start);
+        sleep(lasts).await;
+        drop(viewer);
+        // A process that has ended took its limit along.
+        if self.stage.program.pid().is_ok_and(|now| now == pid) {
+            few.end()?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

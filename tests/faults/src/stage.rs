@@ -9,10 +9,12 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::json;
 use tempfile::TempDir;
 use url::Url;
 
@@ -29,6 +31,10 @@ use crate::{
 const START_PATIENCE: Duration = Duration::from_secs(90);
 /// The lobby's HS256 secret; nobody else meets this lobby.
 pub const SECRET: &str = "known-to-the-suite-and-its-programs-alone";
+/// Where a stage has its token, for [`Setting::token_file`].
+pub const TOKEN: &str = "token";
+/// Longer than any scenario.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What all scenarios share.
 pub struct World {
@@ -203,6 +209,11 @@ impl<'a> Stage<'a> {
         Ok(fs::rename(next, self.dir.path().join(gate))?)
     }
 
+    /// The program's token is another one from now on; see [`token`].
+    pub fn write_token(&self, life: Duration) -> Result<()> {
+        Ok(fs::write(self.dir.path().join(TOKEN), token(life)?)?)
+    }
+
     pub fn mark(&self) -> Mark {
         self.program.journal.mark()
     }
@@ -269,4 +280,22 @@ fn launch(
         environment,
         log_file: setting.log_file,
     })
+}
+
+/// A token that ends after `life`; with none, it ended a minute ago.
+fn token(life: Duration) -> Result<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let minute = Duration::from_secs(60);
+    let end = if life.is_zero() {
+        now - minute
+    } else {
+        now + life
+    };
+    let claims = json!({
+        "sub": "camera",
+        "iat": (now - 2 * minute).as_secs(),
+        "exp": end.as_secs(),
+    });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
 }

@@ -1,20 +1,14 @@
 //! The line to the lobby.
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
-use jsonwebtoken::{EncodingKey, Header, encode};
-use serde_json::json;
 
 use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
     journal::Mark,
-    stage::{Outcome, Setting, Stage, World},
+    stage::{Outcome, Setting, Stage, TOKEN, TOKEN_LIFE, World},
 };
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -121,18 +115,17 @@ async fn half_open(world: &World) -> Result<Outcome> {
 
 async fn token_expired(world: &World) -> Result<Outcome> {
     let setting = Setting {
-        token_file: Some("token"),
+        token_file: Some(TOKEN),
         ..Setting::default()
     };
     let mut stage = Stage::set(world, "token-expired", setting).await?;
-    let file = stage.dir.path().join("token");
-    fs::write(&file, token(Duration::from_secs(3600))?)?;
+    stage.write_token(TOKEN_LIFE)?;
     let watcher = stage.watcher();
     stage.moves(&watcher, PATIENCE).await?;
     watcher.mark();
 
     // What the lobby refuses from now on, as if the hour had passed.
-    fs::write(&file, token(Duration::ZERO)?)?;
+    stage.write_token(Duration::ZERO)?;
     let mark = stage.mark();
     stage.lobby.kill().await?;
     stage.lobby.restart().await?;
@@ -140,7 +133,7 @@ async fn token_expired(world: &World) -> Result<Outcome> {
         .line(mark, &["line-lost", "expired"], PATIENCE)
         .await?;
     stage.moves(&watcher, PATIENCE).await?;
-    fs::write(&file, token(Duration::from_secs(3600))?)?;
+    stage.write_token(TOKEN_LIFE)?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
     Ok(Outcome {
         gap: watcher.gap(),
@@ -194,22 +187,4 @@ fn faketime() -> Result<PathBuf> {
     found
         .next()
         .context("libfaketime is missing (apt-get install faketime)")
-}
-
-/// A token that ends after `life`; with none, it ended a minute ago.
-fn token(life: Duration) -> Result<String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let minute = Duration::from_secs(60);
-    let end = if life.is_zero() {
-        now - minute
-    } else {
-        now + life
-    };
-    let claims = json!({
-        "sub": "camera",
-        "iat": (now - 2 * minute).as_secs(),
-        "exp": end.as_secs(),
-    });
-    let key = EncodingKey::from_secret(crate::stage::SECRET.as_bytes());
-    Ok(encode(&Header::default(), &claims, &key)?)
 }

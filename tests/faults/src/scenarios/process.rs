@@ -1,15 +1,15 @@
 //! The process itself: signals, and what the system runs out of.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
-use swarm::{crowd::Watching, host::Usage, viewer::Conduct};
+use rustix::process::Signal;
+use swarm::{crowd::Watching, viewer::Conduct};
 
 use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
-    network::run,
+    shortage::{Disk, FewDescriptors},
     stage::{Outcome, Setting, Stage, World},
 };
 
@@ -104,52 +104,12 @@ fn lives(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A small disk; it goes when this is dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(at: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&at)?;
-        let place = at.to_str().context("the path is text")?;
-        run(
-            "mount",
-            &["-t", "tmpfs", "-o", "size=256k", "perch-faults", place],
-            "",
-        )?;
-        Ok(Self(at))
-    }
-
-    /// Writes until nothing more fits.
-    fn fill(&self) -> Result<()> {
-        use std::io::Write as _;
-        let mut file = fs::File::create(self.0.join("full"))?;
-        for size in [4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = run("umount", &["-l", &self.0.display().to_string()], "");
-    }
-}
-
 async fn disk_full(world: &World) -> Result<Outcome> {
-    let place = tempfile::TempDir::with_prefix("perch-faults-disk-")?;
-    let disk = Disk::new(place.path().join("disk"))?;
-    let log = disk.0.join("log");
+    let disk = Disk::new()?;
+    let log = disk.path().join("log");
     let setting = Setting {
         log_file: Some(log.clone()),
-        environment: [
-            "STATE_DIRECTORY",
-            "RUNTIME_DIRECTORY",
-            "CACHE_DIRECTORY",
-            "TMPDIR",
-        ]
-        .map(|name| (name.to_owned(), disk.0.clone().into()))
-        .into(),
+        environment: disk.environment(),
         ..Setting::default()
     };
     let (stage, watcher) = Stage::watched(world, "disk-full", setting).await?;
@@ -162,7 +122,7 @@ async fn disk_full(world: &World) -> Result<Outcome> {
         during = during.max(stage.well(&watcher, PATIENCE).await?);
     }
     lives(&stage)?;
-    fs::remove_file(disk.0.join("full"))?;
+    disk.empty()?;
     let recovered = during.max(stage.well(&watcher, PATIENCE).await?);
     lives(&stage)?;
     let text = fs::read_to_string(&log)?;
@@ -182,22 +142,16 @@ async fn disk_full(world: &World) -> Result<Outcome> {
 async fn no_descriptors(world: &World) -> Result<Outcome> {
     let (stage, watcher) = Stage::watched(world, "no-descriptors", Setting::default()).await?;
     let pid = stage.program.pid()?;
-    let usage = Usage::of(pid.as_raw_nonzero().get() as u32)?;
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = |current: u64| Rlimit {
-        current: Some(current),
-        maximum,
-    };
     let mark = stage.mark();
     // Enough for a part of a viewer.
-    let before = prlimit(Some(pid), Resource::Nofile, limit(usage.fds as u64 + 4))?;
+    let few = FewDescriptors::leave(pid, 4)?;
     let crowd = crowd(&stage, 4).await?;
     let line = stage
         .line(mark, &["viewer-ended", "exhausted"], PATIENCE)
         .await?;
     stage.moves(&watcher, PATIENCE).await?;
     drop(crowd);
-    prlimit(Some(pid), Resource::Nofile, before)?;
+    few.end()?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
     ensure!(watcher.joins() == 1, "the watcher had to join anew");
     lives(&stage)?;
