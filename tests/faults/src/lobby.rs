@@ -21,6 +21,8 @@ use url::Url;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Between pings, and for their answer, in ms: a dead line is noticed soon.
 const PING: &str = "2000";
+/// Twice that: so long may nothing be heard of the lobby.
+pub const PING_DEADLINE: Duration = Duration::from_millis(4000);
 
 pub struct Lobby {
     script: PathBuf,

@@ -78,6 +78,8 @@ pub struct Setting {
     pub network: bool,
     /// A network that was prepared for it.
     pub given_network: Option<Network>,
+    /// Where viewers have their sockets, if not beside the lobby.
+    pub viewers_at: Option<IpAddr>,
     /// The program reaches the lobby through a proxy.
     pub proxied: bool,
     /// Further tables of the configuration; `{dir}` is the scenario's directory.
@@ -131,6 +133,7 @@ impl<'a> Stage<'a> {
         };
         let url = proxy.as_ref().map_or(&lobby.url, |proxy| &proxy.url);
         let journal = world.journal(name)?;
+        let address = setting.viewers_at.or(near);
         let launch = launch(world, dir.path(), network.as_ref(), url, setting)?;
         Ok(Self {
             world,
@@ -139,7 +142,7 @@ impl<'a> Stage<'a> {
             proxy,
             network,
             numbers: AtomicUsize::new(0),
-            address: near.unwrap_or_else(swarm::crowd::own_address),
+            address: address.unwrap_or_else(swarm::crowd::own_address),
             dir,
         })
     }

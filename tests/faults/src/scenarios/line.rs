@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
     journal::Mark,
+    lobby::PING_DEADLINE,
     stage::{Outcome, Setting, Stage, TOKEN, TOKEN_LIFE, World},
 };
 
@@ -78,11 +79,19 @@ async fn killed(world: &World) -> Result<Outcome> {
     })
 }
 
+/// Nobody says that the line is dead: only the ping that does not come tells it, and in time.
+async fn noticed(stage: &Stage<'_>, mark: Mark) -> Result<String> {
+    let line = stage.line(mark, &["line-lost"], PING_DEADLINE + seconds(5));
+    let line = line.await?;
+    ensure!(line.contains("reason=\"silent\""), "another reason: {line}");
+    Ok(line)
+}
+
 async fn frozen(world: &World) -> Result<Outcome> {
     let (stage, watcher) = Stage::watched(world, "lobby-frozen", Setting::default()).await?;
     let mark = stage.mark();
     stage.lobby.freeze()?;
-    let line = stage.line(mark, &["line-lost"], PATIENCE).await?;
+    let line = noticed(&stage, mark).await?;
     stage.moves(&watcher, PATIENCE).await?;
     stage.lobby.thaw()?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
@@ -103,7 +112,7 @@ async fn half_open(world: &World) -> Result<Outcome> {
     let proxy = stage.proxy.as_ref().context("this stage has a proxy")?;
     let mark = stage.mark();
     proxy.strand();
-    let line = stage.line(mark, &["line-lost"], PATIENCE).await?;
+    let line = noticed(&stage, mark).await?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
     stage.line(mark, &["line-back"], PATIENCE).await?;
     Ok(Outcome {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
     journal::Mark,
-    network::Network,
+    network::{Losses, Network},
     stage::{Outcome, Setting, Stage, World},
 };
 
@@ -58,6 +58,15 @@ pub fn scenarios() -> Vec<Scenario> {
             run: Box::new(|world| moved(world).boxed()),
         },
         Scenario {
+            name: "address-lost",
+            fault: "one of the device's two addresses goes, not that of the line".into(),
+            most_gap: seconds(20),
+            well_within: seconds(20),
+            needs_root: true,
+            patience: SCENARIO_PATIENCE,
+            run: Box::new(|world| lost_one(world).boxed()),
+        },
+        Scenario {
             name: "dns-late",
             fault: "no DNS at the start, later there is".into(),
             most_gap: UNTOUCHED,
@@ -88,6 +97,12 @@ async fn loss(world: &World, name: &str, (percent, least): (u8, u64)) -> Result<
     let frames = watcher.frames() - before;
     let gap = watcher.gap();
     let due = 15 * LOSS.as_secs() * least / 100;
+    let Losses { met, dropped } = of(&stage)?.losses()?;
+    let meant = met * u64::from(percent) / 100;
+    ensure!(
+        (meant / 4..=2 * meant).contains(&dropped) && dropped > 0,
+        "{dropped} of {met} packets were dropped, which is not {percent} %"
+    );
     ensure!(
         frames >= due,
         "{frames} frames came in {LOSS:?}, fewer than {due}"
@@ -98,7 +113,10 @@ async fn loss(world: &World, name: &str, (percent, least): (u8, u64)) -> Result<
     Ok(Outcome {
         gap,
         recovered,
-        line: format!("-- {frames} of {} frames came", 15 * LOSS.as_secs()),
+        line: format!(
+            "-- {frames} of {} frames came; {dropped} of {met} packets were dropped",
+            15 * LOSS.as_secs()
+        ),
     })
 }
 
@@ -107,6 +125,12 @@ async fn outage(world: &World) -> Result<Outcome> {
     let mark = stage.mark();
     of(&stage)?.lose(100, true)?;
     sleep(OUTAGE).await;
+    let Losses { met, dropped } = of(&stage)?.losses()?;
+    // One may have been met and not yet dropped at the look.
+    ensure!(
+        dropped > 0 && met - dropped <= 1,
+        "{dropped} of {met} packets were dropped, which is no outage"
+    );
     of(&stage)?.heal()?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
     let line = stage.line(mark, &["line-lost"], PATIENCE).await?;
@@ -123,6 +147,42 @@ async fn moved(world: &World) -> Result<Outcome> {
     of(&stage)?.renumber()?;
     let line = stage.line(mark, &["line-lost"], PATIENCE).await?;
     let recovered = stage.well(&watcher, PATIENCE).await?;
+    // The line went over the old address, too: the lobby gives the stream a new id, and ends the former one for
+    // who watched it.
+    ensure!(
+        watcher.joins() == 2,
+        "the watcher joined {} times",
+        watcher.joins()
+    );
+    Ok(Outcome {
+        gap: watcher.gap(),
+        recovered,
+        line,
+    })
+}
+
+/// A device with two addresses, as with a cable and WLAN: the line goes over the one that stays, the viewer
+/// is reached from the other.
+async fn lost_one(world: &World) -> Result<Outcome> {
+    let network = Network::new()?;
+    network.take_second()?;
+    network.close_first()?;
+    let setting = Setting {
+        viewers_at: Some(network.second_near()),
+        given_network: Some(network),
+        ..Setting::default()
+    };
+    let (stage, watcher) = Stage::watched(world, "address-lost", setting).await?;
+    let mark = stage.mark();
+    of(&stage)?.heal()?;
+    of(&stage)?.leave_second()?;
+    // The host comes to the viewer with a new offer.
+    let rebuilt = ["viewer-rebuilt", "reason=\"address-lost\""];
+    let line = stage.line(mark, &rebuilt, PATIENCE).await?;
+    let recovered = stage.well(&watcher, PATIENCE).await?;
+    ensure!(watcher.joins() == 1, "the watcher had to join anew");
+    let line_lost = stage.program.journal.find(mark, &["line-lost"]);
+    ensure!(line_lost.is_none(), "the line was lost: {line_lost:?}");
     Ok(Outcome {
         gap: watcher.gap(),
         recovered,
@@ -171,6 +231,7 @@ async fn dns_late(world: &World) -> Result<Outcome> {
     let line = stage
         .line(Mark::START, &["line-lost", "lobby.faults.test"], PATIENCE)
         .await?;
+    ensure!(line.contains("reason=\"dns\""), "another reason: {line}");
     etc.write(
         "hosts",
         &format!("127.0.0.1 localhost\n{near} lobby.faults.test\n"),
