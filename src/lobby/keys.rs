@@ -37,6 +37,14 @@ pub enum KeysError {
         path: PathBuf,
         source: io::Error,
     },
+    /// The first start with a full disk. Nobody has a watch link yet, so nothing is lost by waiting for room:
+    /// a key that is forgotten with the process would only have to be handed out twice.
+    #[error(
+        "there is no room for the embedded lobby's keys in {}: make room on that disk \
+         (`journalctl --vacuum-size=50M`, `apt-get clean`); the next start makes them",
+        dir.display()
+    )]
+    NoRoom { dir: PathBuf },
     /// No keys have been made yet, or not where this user's are.
     #[error(
         "there are no keys yet in {}: start perch with [embedded_lobby] enabled first, \
@@ -131,10 +139,15 @@ impl Keys {
         written.map_err(|source| {
             // Best effort: the error that led here says more than one of the tidying.
             let _ = fs::remove_file(&draft);
-            KeysError::Io {
-                what: "write",
-                path: path.to_owned(),
-                source,
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => KeysError::NoRoom {
+                    dir: state_dir.to_owned(),
+                },
+                _ => KeysError::Io {
+                    what: "write",
+                    path: path.to_owned(),
+                    source,
+                },
             }
         })
     }

@@ -35,6 +35,8 @@ pub struct Launch {
 pub struct Program {
     pub journal: Journal,
     state: watch::Receiver<State>,
+    /// Whether it is not started again.
+    held: watch::Sender<bool>,
     task: AbortHandle,
 }
 
@@ -58,12 +60,19 @@ pub struct End {
 impl Program {
     pub fn start(launch: Launch, journal: Journal) -> Self {
         let (shown, state) = watch::channel(State::default());
-        let task = tokio::spawn(keep_running(launch, journal.clone(), shown));
+        let (held, hold) = watch::channel(false);
+        let task = tokio::spawn(keep_running(launch, journal.clone(), shown, hold));
         Self {
             journal,
             state,
+            held,
             task: task.abort_handle(),
         }
+    }
+
+    /// Once it has ended, it is not started again before this is over.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Sends a signal to the process that runs now.
@@ -126,7 +135,12 @@ impl Drop for Program {
     }
 }
 
-async fn keep_running(launch: Launch, journal: Journal, shown: watch::Sender<State>) {
+async fn keep_running(
+    launch: Launch,
+    journal: Journal,
+    shown: watch::Sender<State>,
+    mut hold: watch::Receiver<bool>,
+) {
     loop {
         let begin = journal.mark();
         shown.send_modify(|state| state.begin = begin);
@@ -142,6 +156,9 @@ async fn keep_running(launch: Launch, journal: Journal, shown: watch::Sender<Sta
             state.ends.push(End { how, lines });
         });
         sleep(RESTART_AFTER).await;
+        if hold.wait_for(|held| !held).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -22,7 +22,15 @@ const PLACES: [&str; 4] = [
     "TMPDIR",
 ];
 
+/// Room for GStreamer's list of plugins and little else.
+const SIZE: &str = "8m";
+const FILES: &str = "64";
+/// What fills it.
+const FULL: &str = "full";
+
 /// A small disk; it goes when this is dropped.
+///
+/// It is full when it has room for no byte and for no further file: each alone stops something else.
 pub struct Disk {
     at: PathBuf,
     // What it is mounted in goes last.
@@ -35,9 +43,10 @@ impl Disk {
         let at = around.path().join("disk");
         fs::create_dir(&at)?;
         let place = at.to_str().context("the path is text")?;
+        let options = format!("size={SIZE},nr_inodes={FILES}");
         run(
             "mount",
-            &["-t", "tmpfs", "-o", "size=256k", "perch-faults", place],
+            &["-t", "tmpfs", "-o", &options, "perch-faults", place],
             "",
         )?;
         Ok(Self {
@@ -59,16 +68,23 @@ impl Disk {
 
     /// Writes until nothing more fits.
     pub fn fill(&self) -> Result<()> {
-        let mut file = fs::File::create(self.at.join("full"))?;
+        let full = self.at.join(FULL);
+        fs::create_dir(&full)?;
+        let mut file = fs::File::create(full.join("bytes"))?;
         for size in [4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
+        let mut names = (0..).map(|number| full.join(format!("file{number}")));
+        while names
+            .next()
+            .is_some_and(|name| fs::File::create(name).is_ok())
+        {}
         Ok(())
     }
 
     /// Makes room again.
     pub fn empty(&self) -> Result<()> {
-        Ok(fs::remove_file(self.at.join("full"))?)
+        Ok(fs::remove_dir_all(self.at.join(FULL))?)
     }
 }
 

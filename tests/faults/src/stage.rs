@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -90,6 +90,8 @@ pub struct Setting {
     pub log_file: Option<PathBuf>,
     /// The lobby's address as the program is told it; `{port}` is the lobby's.
     pub lobby_url: Option<String>,
+    /// The program is its own lobby, at this address.
+    pub embedded: Option<SocketAddr>,
     /// What the camera's gates do at the start.
     pub source: &'static str,
 }
@@ -102,6 +104,8 @@ pub struct Stage<'a> {
     pub lobby: Lobby,
     pub proxy: Option<Proxy>,
     pub network: Option<Network>,
+    /// Where viewers go instead of the suite's lobby, and its secret.
+    pub elsewhere: Option<(Url, String)>,
     numbers: AtomicUsize,
     address: IpAddr,
 }
@@ -141,6 +145,7 @@ impl<'a> Stage<'a> {
             lobby,
             proxy,
             network,
+            elsewhere: None,
             numbers: AtomicUsize::new(0),
             address: address.unwrap_or_else(swarm::crowd::own_address),
             dir,
@@ -166,9 +171,11 @@ impl<'a> Stage<'a> {
     }
 
     pub fn place(&self) -> Place {
+        let usual = || (self.lobby.url.clone(), SECRET.to_owned());
+        let (lobby, secret) = self.elsewhere.clone().unwrap_or_else(usual);
         Place {
-            lobby: self.lobby.url.clone(),
-            secret: SECRET.to_owned(),
+            lobby,
+            secret,
             address: self.address,
             certificate: self.world.certificate.clone(),
         }
@@ -234,23 +241,15 @@ fn launch(
     setting: Setting,
 ) -> Result<Launch> {
     let config = dir.join("perch.toml");
-    let auth = match setting.token_file {
-        Some(file) => format!("token_file = \"{}\"", dir.join(file).display()),
-        None => format!(
-            "secret_file = \"{}\"\nsubject = \"camera\"",
-            dir.join("secret").display()
-        ),
+    let lobby = match setting.embedded {
+        Some(listen) => format!("[embedded_lobby]\nenabled = true\nlisten = \"{listen}\"\n"),
+        None => lobby_table(dir, lobby, &setting)?,
     };
-    let port = lobby.port().context("the lobby's port is known")?;
-    let url = setting.lobby_url.map_or_else(
-        || lobby.to_string(),
-        |url| url.replace("{port}", &port.to_string()),
-    );
     let text = format!(
         "[stream]\ntitle = \"Faults\"\n\
          [camera]\nprofile = \"faulty-device\"\ndevice = \"{}\"\nwidth = 320\nheight = 180\nframerate = 15\n\
          [encoder]\nbitrate = 300000\n\
-         [lobby]\nurl = \"{url}\"\n[lobby.auth]\n{auth}\n{}",
+         {lobby}{}",
         dir.join("source").display(),
         setting.config.replace("{dir}", &dir.display().to_string())
     );
@@ -283,6 +282,22 @@ fn launch(
         environment,
         log_file: setting.log_file,
     })
+}
+
+fn lobby_table(dir: &Path, lobby: &Url, setting: &Setting) -> Result<String> {
+    let auth = match setting.token_file {
+        Some(file) => format!("token_file = \"{}\"", dir.join(file).display()),
+        None => format!(
+            "secret_file = \"{}\"\nsubject = \"camera\"",
+            dir.join("secret").display()
+        ),
+    };
+    let port = lobby.port().context("the lobby's port is known")?;
+    let url = setting.lobby_url.as_ref().map_or_else(
+        || lobby.to_string(),
+        |url| url.replace("{port}", &port.to_string()),
+    );
+    Ok(format!("[lobby]\nurl = \"{url}\"\n[lobby.auth]\n{auth}\n"))
 }
 
 /// A token that ends after `life`; with none, it ended a minute ago.

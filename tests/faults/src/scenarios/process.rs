@@ -1,11 +1,17 @@
 //! The process itself: signals, and what the system runs out of.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
 use rustix::process::Signal;
 use swarm::{crowd::Watching, viewer::Conduct};
+use url::Url;
 
 use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
@@ -50,6 +56,15 @@ pub fn scenarios() -> Vec<Scenario> {
             needs_root: true,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| disk_full(world).boxed()),
+        },
+        Scenario {
+            name: "full-at-start",
+            fault: "disk full at the start: state, status socket, GStreamer's registry".into(),
+            most_gap: seconds(60),
+            well_within: seconds(60),
+            needs_root: true,
+            patience: SCENARIO_PATIENCE,
+            run: Box::new(|world| full_at_start(world).boxed()),
         },
         Scenario {
             name: "no-descriptors",
@@ -137,6 +152,83 @@ async fn disk_full(world: &World) -> Result<Outcome> {
         recovered,
         line: line.to_owned(),
     })
+}
+
+/// Without the embedded lobby's keys there is no stream, and the line that says so tells what to do; with them
+/// a full disk costs only what need not be.
+async fn full_at_start(world: &World) -> Result<Outcome> {
+    let disk = Disk::new()?;
+    let registry = disk.path().join("registry.bin");
+    let mut environment = disk.environment();
+    environment.push(("GST_REGISTRY".to_owned(), registry.clone().into()));
+    let listen = free_address()?;
+    let setting = Setting {
+        embedded: Some(listen),
+        environment,
+        ..Setting::default()
+    };
+    disk.fill()?;
+    let mut stage = Stage::set(world, "full-at-start", setting).await?;
+    let end = stage.program.ended(1, PATIENCE).await?;
+    ensure!(end == "exit code 1", "it should be tried again: {end}");
+    let said = stage.program.ends_after(0).swap_remove(0).lines;
+    let failed: Vec<&String> = said.iter().filter(|line| line.contains("failed")).collect();
+    ensure!(
+        failed.len() == 1 && failed[0].contains("make room"),
+        "one line should say what to do: {said:?}"
+    );
+    let line = failed[0].clone();
+
+    let mark = stage.mark();
+    let mended = Instant::now();
+    disk.empty()?;
+    stage.line(mark, &["line-live"], PATIENCE).await?;
+    stage.elsewhere = Some((
+        Url::parse(&format!("http://{listen}/"))?,
+        embedded_secret(disk.path())?,
+    ));
+    let watcher = stage.watcher();
+    stage.well(&watcher, PATIENCE).await?;
+    let mended = mended.elapsed();
+    watcher.mark();
+
+    let mark = stage.mark();
+    let ends = stage.program.exits().len();
+    stage.program.hold(true);
+    stage.program.signal(Signal::TERM)?;
+    let end = stage.program.ended(ends + 1, PATIENCE).await?;
+    ensure!(end == "exit code 0", "it should end in order: {end}");
+    // The next start finds nothing of this one's but the keys, and has room for nothing else.
+    fs::remove_file(&registry)?;
+    disk.fill()?;
+    stage.program.hold(false);
+    let recovered = stage.well(&watcher, PATIENCE).await?;
+    let missing = ["status-socket-missing", "No space left"];
+    stage.line(mark, &missing, PATIENCE).await?;
+    ensure!(!registry.exists(), "the registry had room");
+    ensure!(
+        stage.program.exits().len() == ends + 1,
+        "it should live on: {:?}",
+        stage.program.exits()
+    );
+    Ok(Outcome {
+        gap: watcher.gap(),
+        recovered: recovered.max(mended),
+        line,
+    })
+}
+
+/// Where nobody listens. It stays the same over a restart.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// What the embedded lobby checks tokens with.
+fn embedded_secret(state: &Path) -> Result<String> {
+    let keys = fs::read_to_string(state.join("lobby-keys.toml"))?;
+    let secret = keys.lines().find_map(|line| line.strip_prefix("secret = "));
+    let secret = secret.context("the file of keys has a secret")?;
+    Ok(secret.trim_matches('"').to_owned())
 }
 
 async fn no_descriptors(world: &World) -> Result<Outcome> {
