@@ -14,6 +14,8 @@ UDEVDIR ?= /usr/lib/udev
 FUZZ_SECONDS ?= 60
 # Arguments for the suites in guests, such as SUITE=--write, which keeps their table.
 SUITE ?=
+# Arguments for the faults' suite, such as FAULTS=--write, which keeps its rows.
+FAULTS ?=
 # Arguments for `perch demo`, such as DEMO="--listen 0.0.0.0:8080 --audio".
 DEMO ?=
 
@@ -100,7 +102,7 @@ bench: release tests/node_modules/.package-lock.json ## Measure what a viewer co
 # FAULTS_STEPS says how many faults the random order has, FAULTS_SEED repeats one.
 .PHONY: test-faults
 test-faults: programs tests/node_modules/.package-lock.json ## Inject the field's faults, print what a viewer sees of each
-	PERCH_BIN=$(target)/debug/perch $(target)/debug/faults
+	PERCH_BIN=$(target)/debug/perch $(target)/debug/faults $(FAULTS)
 
 # SOAK_JOINS or SOAK_HOURS says how long, SOAK_SEED repeats a run.
 .PHONY: soak

@@ -8,6 +8,7 @@ mod network;
 mod program;
 mod proxy;
 mod random;
+mod results;
 mod scenarios;
 mod shortage;
 mod stage;
@@ -27,7 +28,7 @@ use clap::Parser;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use self::{scenarios::Scenario, stage::World, table::Row};
+use self::{results::Kept, scenarios::Scenario, stage::World, table::Row};
 
 #[derive(Parser)]
 #[command(about = "Injects the field's faults and measures what a viewer sees")]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Scenarios at the same time
     #[arg(long, default_value_t = 5)]
     jobs: usize,
+    /// Keep the rows in tests/faults/RESULTS.md, if nothing failed
+    #[arg(long)]
+    write: bool,
     /// The program to test, by default the `perch` beside this one
     #[arg(long, env = "PERCH_BIN")]
     perch: Option<PathBuf>,
@@ -74,7 +78,9 @@ async fn suite(arguments: Arguments) -> Result<bool> {
     };
     let mut skipped = Vec::new();
     let mut scenarios = scenarios::all();
-    scenarios.push(random::scenario(seed, arguments.steps));
+    if arguments.steps > 0 {
+        scenarios.push(random::scenario(seed, arguments.steps));
+    }
     scenarios.retain(chosen);
     scenarios.retain(|scenario| {
         let lacking = scenario.lacks();
@@ -108,7 +114,30 @@ async fn suite(arguments: Arguments) -> Result<bool> {
         start.elapsed().as_secs(),
         world.artifacts.display()
     );
+    if arguments.write && failed.is_empty() {
+        write(&world, &rows, &scenarios)?;
+    }
     Ok(failed.is_empty())
+}
+
+/// Rows of what was not run stay as they are.
+fn write(world: &World, rows: &[Row], run: &[Scenario]) -> Result<()> {
+    let file = world.root.join("tests/faults/RESULTS.md");
+    let kept = |scenario: &Scenario| {
+        let row = rows.iter().find(|row| row.name == scenario.name);
+        Kept {
+            fault: scenario.fault.clone(),
+            row: row.map(|row| row.line(scenario)),
+        }
+    };
+    let each: Vec<Kept> = scenarios::all().iter().map(kept).collect();
+    let mut text = results::with_rows(&fs::read_to_string(&file)?, results::FAULTS, &each)?;
+    if let Some(random) = run.iter().find(|scenario| scenario.name == random::NAME) {
+        text = results::with_rows(&text, results::RANDOM, &[kept(random)])?;
+    }
+    fs::write(&file, text)?;
+    println!("kept in {}", file.display());
+    Ok(())
 }
 
 async fn run(world: &World, scenario: &Scenario) -> Row {

@@ -18,6 +18,8 @@ use crate::{
     watcher::Watcher,
 };
 
+pub const NAME: &str = "random";
+
 /// Many losses of the line in a row make it wait a minute before it dials again.
 const WELL_WITHIN: Duration = Duration::from_secs(150);
 /// The longest that a fault of the sequence lasts, and the longest pause before one, in ms.
@@ -144,7 +146,7 @@ fn steps(seed: u64, count: usize) -> Vec<Step> {
 
 pub fn scenario(seed: u64, count: usize) -> Scenario {
     Scenario {
-        name: "random",
+        name: NAME,
         fault: format!("{count} of these in a random order, seed {seed}"),
         most_gap: WELL_WITHIN,
         well_within: WELL_WITHIN,
@@ -163,7 +165,7 @@ async fn sequence(world: &World, seed: u64, count: usize) -> Result<Outcome> {
         environment: disk.environment(),
         ..Setting::default()
     };
-    let stage = Stage::set(world, "random", setting).await?;
+    let stage = Stage::set(world, NAME, setting).await?;
     stage.write_token(TOKEN_LIFE)?;
     let watcher = stage.watcher();
     stage.moves(&watcher, WELL_WITHIN).await?;

@@ -1,9 +1,12 @@
 //! The suite's table.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use crate::{scenarios::Scenario, stage::Outcome};
 
+/// Above the rows.
+pub const HEAD: &str = "| fault | longest gap (bound) | all well again after (bound) | the journal |\n\
+                        |---|---:|---:|---|\n";
 /// Longer lines of the journal are cut.
 const LINE: usize = 150;
 
@@ -49,6 +52,24 @@ impl Row {
         }
     }
 
+    /// Its line of the table.
+    pub fn line(&self, scenario: &Scenario) -> String {
+        let (gap, recovered, line) = match &self.outcome {
+            Some(outcome) => (
+                seconds(outcome.gap),
+                seconds(outcome.recovered),
+                shortened(&outcome.line),
+            ),
+            None => ("failed".to_owned(), "failed".to_owned(), String::new()),
+        };
+        format!(
+            "| {} | {gap} ({}) | {recovered} ({}) | {line} |\n",
+            scenario.fault,
+            seconds(scenario.most_gap),
+            seconds(scenario.well_within),
+        )
+    }
+
     /// The same with something more that went wrong.
     pub fn but(self, more: String) -> Self {
         let error = match self.error {
@@ -64,30 +85,11 @@ impl Row {
 
 /// Markdown, in the order of `scenarios`.
 pub fn table<'a>(rows: impl Iterator<Item = &'a Row> + Clone, scenarios: &[Scenario]) -> String {
-    let mut text = "| fault | longest gap (bound) | all well again after (bound) | the journal |\n\
-                    |---|---:|---:|---|\n"
-        .to_owned();
-    for scenario in scenarios {
-        let Some(row) = rows.clone().find(|row| row.name == scenario.name) else {
-            continue;
-        };
-        let (gap, recovered, line) = match &row.outcome {
-            Some(outcome) => (
-                seconds(outcome.gap),
-                seconds(outcome.recovered),
-                shortened(&outcome.line),
-            ),
-            None => ("failed".to_owned(), "failed".to_owned(), String::new()),
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {gap} ({}) | {recovered} ({}) | {line} |",
-            scenario.fault,
-            seconds(scenario.most_gap),
-            seconds(scenario.well_within),
-        );
-    }
-    text
+    let lines = scenarios.iter().filter_map(|scenario| {
+        let row = rows.clone().find(|row| row.name == scenario.name)?;
+        Some(row.line(scenario))
+    });
+    HEAD.to_owned() + &lines.collect::<String>()
 }
 
 fn seconds(duration: Duration) -> String {
@@ -97,7 +99,8 @@ fn seconds(duration: Duration) -> String {
 /// A line without its date, and without what would break the table.
 fn shortened(line: &str) -> String {
     let text = line.split_once('Z').filter(|(date, _)| date.len() < 32);
-    let text = text.map_or(line, |(_, rest)| rest).trim().replace('|', "/");
+    let text = text.map_or(line, |(_, rest)| rest).trim();
+    let text = text.replace('|', "/").replace('`', "'");
     match text.char_indices().nth(LINE) {
         Some((cut, _)) => format!("`{}…`", &text[..cut]),
         None if text.is_empty() => String::new(),
