@@ -14,7 +14,7 @@ UDEVDIR ?= /usr/lib/udev
 FUZZ_SECONDS ?= 60
 # Arguments for the suites in guests, such as SUITE=--write, which keeps their table.
 SUITE ?=
-# Arguments for the faults' suite, such as FAULTS=--write, which keeps its rows.
+# Arguments for the faults' suite, such as FAULTS=--write, which keeps its rows, or FAULTS=--long.
 FAULTS ?=
 # Arguments for `perch demo`, such as DEMO="--listen 0.0.0.0:8080 --audio".
 DEMO ?=

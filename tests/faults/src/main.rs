@@ -44,6 +44,9 @@ struct Arguments {
     /// Scenarios at the same time
     #[arg(long, default_value_t = 5)]
     jobs: usize,
+    /// Also the scenarios that take minutes
+    #[arg(long)]
+    long: bool,
     /// Keep the rows in tests/faults/RESULTS.md, if nothing failed
     #[arg(long)]
     write: bool,
@@ -78,6 +81,9 @@ async fn suite(arguments: Arguments) -> Result<bool> {
     };
     let mut skipped = Vec::new();
     let mut scenarios = scenarios::all();
+    if arguments.long {
+        scenarios.extend(scenarios::long());
+    }
     if arguments.steps > 0 {
         scenarios.push(random::scenario(seed, arguments.steps));
     }
@@ -130,7 +136,11 @@ fn write(world: &World, rows: &[Row], run: &[Scenario]) -> Result<()> {
             row: row.map(|row| row.line(scenario)),
         }
     };
-    let each: Vec<Kept> = scenarios::all().iter().map(kept).collect();
+    let each: Vec<Kept> = scenarios::all()
+        .iter()
+        .chain(&scenarios::long())
+        .map(kept)
+        .collect();
     let mut text = results::with_rows(&fs::read_to_string(&file)?, results::FAULTS, &each)?;
     if let Some(random) = run.iter().find(|scenario| scenario.name == random::NAME) {
         text = results::with_rows(&text, results::RANDOM, &[kept(random)])?;

@@ -69,6 +69,11 @@ pub fn all() -> Vec<Scenario> {
     all
 }
 
+/// Those that take minutes, whatever the machine.
+pub fn long() -> Vec<Scenario> {
+    camera::long_scenarios()
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -1,12 +1,16 @@
 //! The camera and its encoder.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::FutureExt as _;
+use swarm::log::field;
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, seconds};
+use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::stage::{Outcome, Setting, Stage, World};
+
+/// Ten restarts with up to half a minute between two, on a busy machine.
+const BUDGET_WITHIN: Duration = Duration::from_secs(300);
 
 /// What one of the gates does to the picture.
 struct Fault {
@@ -136,6 +140,51 @@ async fn show(world: &World, fault: &Fault) -> Result<Outcome> {
     Ok(Outcome {
         gap: watcher.gap(),
         recovered,
+        line,
+    })
+}
+
+/// Its back-off alone takes three minutes.
+pub fn long_scenarios() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "budget-spent",
+        fault: "encoder fails at every start until the budget is spent, works later".into(),
+        most_gap: seconds(60),
+        well_within: seconds(60),
+        needs_root: false,
+        patience: BUDGET_WITHIN + SCENARIO_PATIENCE,
+        run: Box::new(|world| budget(world).boxed()),
+    }]
+}
+
+async fn budget(world: &World) -> Result<Outcome> {
+    let (stage, watcher) = Stage::watched(world, "budget-spent", Setting::default()).await?;
+    let mark = stage.mark();
+    stage.gate("encoder", "error")?;
+    let words = ["camera-gave-up", "it was restarted 10 times in 10 min"];
+    let line = stage.line(mark, &words, BUDGET_WITHIN).await?;
+    // Three minutes of the slate, and not one without it.
+    ensure!(watcher.joins() == 1, "the watcher had to join anew");
+    let gap = watcher.gap();
+    ensure!(gap < UNTOUCHED, "the slate stood still for {gap:?}");
+    let end = stage.program.ended(1, PATIENCE).await?;
+    ensure!(
+        end == "exit code 1",
+        "it should end with an error, not with {end}"
+    );
+    let said = stage.program.ends_after(0).swap_remove(0).lines;
+    let told = said.iter().filter(|line| line.contains("camera-restart"));
+    let told: Vec<Option<&str>> = told.map(|line| field(line, "number")).collect();
+    let numbers: Vec<String> = (1..=10).map(|number| number.to_string()).collect();
+    let due: Vec<Option<&str>> = numbers.iter().map(|number| Some(number.as_str())).collect();
+    ensure!(told == due, "the journal counts the restarts: {told:?}");
+
+    let mended = Instant::now();
+    stage.gate("encoder", "pass")?;
+    stage.well(&watcher, PATIENCE).await?;
+    Ok(Outcome {
+        gap: watcher.gap(),
+        recovered: mended.elapsed(),
         line,
     })
 }
