@@ -172,7 +172,10 @@ async fn full_at_start(world: &World) -> Result<Outcome> {
     let end = stage.program.ended(1, PATIENCE).await?;
     ensure!(end == "exit code 1", "it should be tried again: {end}");
     let said = stage.program.ends_after(0).swap_remove(0).lines;
-    let failed: Vec<&String> = said.iter().filter(|line| line.contains("failed")).collect();
+    let failed: Vec<&String> = said
+        .iter()
+        .filter(|line| line.contains("event=\"failed\""))
+        .collect();
     ensure!(
         failed.len() == 1 && failed[0].contains("make room"),
         "one line should say what to do: {said:?}"
