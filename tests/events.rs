@@ -2,19 +2,30 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use perch::host::end::End;
+use perch::{
+    host::end::{End, Rebuild},
+    media::camera::status::Fault,
+    signaling::{client::state::Cause, message::Refusal},
+};
 
 /// Lines below `info` are for developers: their names are promised to nobody.
 const LEVELS: [&str; 3] = ["info", "warn", "error"];
 
-/// Each event that the program logs, with its levels.
-fn logged() -> BTreeMap<String, Vec<&'static str>> {
-    let mut events: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
+/// What the journal knows of an event, or the document says of it.
+#[derive(Debug, Default, PartialEq)]
+struct Facts {
+    levels: Vec<String>,
+    fields: BTreeSet<String>,
+}
+
+/// Each event that the program logs.
+fn logged() -> BTreeMap<String, Facts> {
+    let mut events: BTreeMap<String, Facts> = BTreeMap::new();
     for file in sources(Path::new("src")) {
         let text = fs::read_to_string(&file).unwrap();
         for (level, call) in calls(&text) {
@@ -22,10 +33,11 @@ fn logged() -> BTreeMap<String, Vec<&'static str>> {
             let name = name.unwrap_or_else(|| {
                 panic!("{}: a line without an event's name: {call}", file.display())
             });
-            let levels = events.entry(name.to_owned()).or_default();
-            if !levels.contains(&level) {
-                levels.push(level);
+            let facts = events.entry(name.to_owned()).or_default();
+            if !facts.levels.iter().any(|known| known == level) {
+                facts.levels.push(level.to_owned());
             }
+            facts.fields.extend(fields(call).map(str::to_owned));
         }
     }
     events
@@ -80,28 +92,84 @@ fn name(call: &str) -> Option<&str> {
     call.split_once("event = \"")?.1.split('"').next()
 }
 
-/// The rows of the document's tables: `| `name` | level | …`.
-fn documented() -> BTreeMap<String, String> {
-    let text = fs::read_to_string("docs/events.md").unwrap();
-    text.lines()
+/// The names of a call's fields: `name`, `name = value`, `%name` or `?name`, up to the sentence.
+fn fields(call: &str) -> impl Iterator<Item = &str> {
+    split(call)
+        .into_iter()
+        .map(str::trim)
+        .take_while(|part| !part.starts_with('"'))
+        .map(|part| part.split('=').next().unwrap().trim())
+        .map(|name| name.trim_start_matches(['%', '?']))
+        .filter(|name| *name != "event")
+}
+
+/// At the commas that stand in no bracket and in no text.
+fn split(call: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut in_text, mut from) = (0, false, 0);
+    for (at, character) in call.char_indices() {
+        match character {
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&call[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&call[from..]);
+    parts
+}
+
+fn document() -> String {
+    fs::read_to_string("docs/events.md").unwrap()
+}
+
+/// The rows of the document's tables: `| `name` | levels | fields | …`.
+fn documented() -> BTreeMap<String, Facts> {
+    let list = |cell: &str| -> Vec<String> {
+        let words = cell.split(',').map(str::trim);
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    document()
+        .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .map(|row| {
-            let (name, rest) = row.split_once("` | ").expect("a name and a level");
-            let level = rest.split(" |").next().unwrap();
-            (name.to_owned(), level.to_owned())
+            let cells: Vec<&str> = row.split('|').collect();
+            let name = cells[0].trim().trim_end_matches('`');
+            let facts = Facts {
+                levels: list(cells[1]),
+                fields: list(cells[2]).into_iter().collect(),
+            };
+            (name.to_owned(), facts)
         })
         .collect()
 }
 
+/// What the document lists in the paragraph `Of `event`, …: name, name.`
+fn reasons_of(event: &str) -> Vec<String> {
+    let text = document();
+    let paragraph = text
+        .lines()
+        .filter(|line| line.starts_with("Of `"))
+        .filter_map(|line| line.split_once(": "))
+        .find(|(events, _)| events.contains(&format!("`{event}`")));
+    let (_, names) = paragraph.unwrap_or_else(|| panic!("docs/events.md: no reasons of {event}"));
+    let names = names.trim_end_matches('.').split(", ");
+    names.map(str::to_owned).collect()
+}
+
 #[test]
-fn every_line_of_the_journal_has_a_name_that_is_explained() {
-    let logged: BTreeMap<String, String> = logged()
-        .into_iter()
-        .map(|(name, levels)| (name, levels.join(", ")))
-        .collect();
-    let documented = documented();
-    for (name, level) in &logged {
-        assert_eq!(documented.get(name), Some(level), "docs/events.md: {name}");
+fn every_line_of_the_journal_has_a_name_that_is_explained_with_its_fields() {
+    let (logged, documented) = (logged(), documented());
+    for (name, facts) in &logged {
+        assert_eq!(documented.get(name), Some(facts), "docs/events.md: {name}");
     }
     for name in documented.keys() {
         assert!(
@@ -113,11 +181,42 @@ fn every_line_of_the_journal_has_a_name_that_is_explained() {
 
 #[test]
 fn every_reason_of_a_viewers_end_is_listed_in_the_words_of_the_log() {
-    let text = fs::read_to_string("docs/events.md").unwrap();
-    for end in End::ALL {
-        let row = end.row();
-        let line = format!("\n| {} | {} |\n", row.name, row.sentence);
-        assert!(text.contains(&line), "docs/events.md: {line}");
+    let text = document();
+    let table = text.split_once("| reason | sentence |\n|---|---|\n");
+    let (_, table) = table.expect("the table of reasons");
+    let rows: Vec<&str> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected: Vec<String> = End::ALL
+        .iter()
+        .map(|end| format!("| {} | {} |", end.row().name, end.row().sentence))
+        .collect();
+    assert_eq!(rows, expected, "docs/events.md");
+}
+
+#[test]
+fn every_other_reason_is_listed() {
+    let cause = Cause::ALL.map(Cause::name).to_vec();
+    let fault = Fault::ALL.map(Fault::name).to_vec();
+    let expected = [
+        ("camera-lost", fault.clone()),
+        ("camera-waiting", fault.clone()),
+        ("camera-restart", fault),
+        ("line-lost", cause.clone()),
+        ("line-still-lost", cause),
+        ("viewer-rebuilt", Rebuild::ALL.map(Rebuild::name).to_vec()),
+        ("viewer-refused", Refusal::NAMES.to_vec()),
+    ];
+    for (event, names) in &expected {
+        assert_eq!(&reasons_of(event), names, "docs/events.md: {event}");
+    }
+    for (name, facts) in logged() {
+        let known = name == "viewer-ended" || expected.iter().any(|(event, _)| *event == name);
+        assert!(
+            known || !facts.fields.contains("reason"),
+            "docs/events.md must list the reasons of {name}"
+        );
     }
 }
 

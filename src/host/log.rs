@@ -79,10 +79,11 @@ pub fn report(report: &Report) {
 }
 
 fn refused(viewer: &ViewerId, reason: Refusal, first: bool) {
-    let (reason, why) = match reason {
-        Refusal::Full { max } => ("full", format!("all {max} places are taken")),
-        Refusal::Busy => ("busy", "too many joins at once".to_owned()),
+    let why = match reason {
+        Refusal::Full { max } => format!("all {max} places are taken"),
+        Refusal::Busy => "too many joins at once".to_owned(),
     };
+    let reason = reason.name();
     if first {
         info!(event = "viewer-refused", %viewer, reason, "viewer refused: {why}");
     } else {
