@@ -1,20 +1,37 @@
 //! A lobby behind TLS with a certificate authority of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_tungstenite::tokio::accept_async;
 use base64::Engine as _;
-use perch::signaling::{
-    dial::{DialError, dial},
-    resolve::Resolver,
+use perch::{
+    clock,
+    network::Network,
+    secret::Secret,
+    signaling::{
+        client::{
+            self, ClientSettings, LineCommand, Links,
+            state::{Cause, LineState, Outage},
+        },
+        credentials::Credentials,
+        dial::{DialError, dial},
+        resolve::Resolver,
+    },
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
@@ -33,9 +50,11 @@ impl Authority {
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     }
 
-    fn server_for(&self, name: &str) -> ServerConfig {
+    fn server_for(&self, name: &str, years: (i32, i32)) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -49,7 +68,12 @@ impl Authority {
 
 /// Serves TLS WebSockets for `name` until the test ends and returns the port.
 async fn serve(authority: &Authority, name: &str) -> u16 {
-    let acceptor = TlsAcceptor::from(Arc::new(authority.server_for(name)));
+    serve_within(authority, name, (1975, 4096)).await
+}
+
+/// With a certificate that is valid from the one year to the other.
+async fn serve_within(authority: &Authority, name: &str, years: (i32, i32)) -> u16 {
+    let acceptor = TlsAcceptor::from(Arc::new(authority.server_for(name, years)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -98,6 +122,67 @@ async fn a_certificate_for_another_name_is_refused() {
         .await
         .unwrap_err();
     assert!(matches!(error, DialError::Tls { .. }), "{error:?}");
+}
+
+/// The first outage of a line to the lobby at `port`.
+async fn first_outage(port: u16, authority: &Authority) -> Outage {
+    let ca_file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca_file.path(), authority.pem()).unwrap();
+    let settings = ClientSettings {
+        url: Url::parse(&format!("wss://localhost:{port}")).unwrap(),
+        ca_file: Some(ca_file.path().to_owned()),
+        credentials: Credentials::from_secret(Secret::new("s"), "camera", Duration::from_secs(60)),
+        title: "Front door".to_owned(),
+    };
+    let (commands, their_commands) = mpsc::channel(1);
+    let (their_events, _events) = mpsc::channel(1);
+    let (state, mut states) = watch::channel(LineState::default());
+    let links = Links {
+        commands: their_commands,
+        events: their_events,
+        state,
+        network: watch::channel(Network::default()).1,
+    };
+    let client = tokio::spawn(client::run(settings, links));
+    let down = states.wait_for(|state| matches!(state, LineState::Down(_)));
+    let down = timeout(Duration::from_secs(60), down).await;
+    let LineState::Down(outage) = down.unwrap().unwrap().clone() else {
+        unreachable!("it was waited for")
+    };
+    commands.send(LineCommand::Close).await.unwrap();
+    client.await.unwrap();
+    outage
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_today_is_said_to_be_a_matter_of_dates() {
+    let authority = Authority::new();
+    let ca = authority.pem();
+    for (years, why) in [((3000, 3001), "not valid yet"), ((2000, 2001), "expired")] {
+        let port = serve_within(&authority, "localhost", years).await;
+        let error = try_dial(format!("wss://localhost:{port}"), Some(&ca))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, DialError::TlsDates { .. }), "{error:?}");
+
+        let outage = first_outage(port, &authority).await;
+        // Where the time is known not to be set yet, the certificate cannot be blamed.
+        let expected = if clock::is_known_unsynchronised() {
+            Cause::Clock
+        } else {
+            Cause::Tls
+        };
+        assert_eq!(outage.cause, expected, "{}", outage.why);
+        let today = clock::date(SystemTime::now());
+        for part in [
+            "not valid today",
+            &today,
+            why,
+            "check the clock, then the lobby's certificate",
+        ] {
+            assert!(outage.why.contains(part), "{part}: {}", outage.why);
+        }
+    }
 }
 
 #[tokio::test]
