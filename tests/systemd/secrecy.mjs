@@ -17,6 +17,17 @@ certificate_file = "/etc/perch/tls-certificate"
 key_file = "tls-key"
 `;
 
+/** The settings of a device that was given a ready-made token. */
+const WITH_TOKEN = `
+[lobby.auth]
+secret_file = ""
+subject = ""
+token_file = "lobby-token"
+`;
+const MINT = "(umask 077 && perch token --secret-file /etc/lobby-secret --subject porch >/etc/perch/lobby-token)";
+/** Whether the daemon's copy is what root's file holds now. */
+const SAME = "cmp -s /etc/perch/lobby-token /run/credentials/perch.service/lobby-token";
+
 /** @returns {import("../guest/suite.mjs").Case[]} */
 export const secrecy = (secrets) => [
   {
@@ -57,6 +68,34 @@ export const secrecy = (secrets) => [
         });
       } finally {
         await guest.run("rm -f /run/systemd/system/perch.service.d/tls.conf && systemctl daemon-reload");
+      }
+    },
+  },
+  {
+    name: "a token file",
+    holds: "handed over as a credential, it is a copy: a renewed one is there after a restart, and the daemon is live with either",
+    run: async (guest) => {
+      const dropIn = "/run/systemd/system/perch.service.d/token.conf";
+      await guest.run(MINT);
+      await guest.write(dropIn, "[Service]\nLoadCredential=lobby-token:/etc/perch/lobby-token\n");
+      try {
+        return await guest.withSettings(WITH_TOKEN, async () => {
+          await guest.becomes("active", 60);
+          const { code } = await guest.attempt("runuser -u perch -- cat /etc/perch/lobby-token");
+          check(code !== 0, "the perch user can read /etc/perch/lobby-token");
+          check((await guest.attempt(SAME)).code === 0, "the credential is not root's file");
+          // Another second, or it would be the same token.
+          await guest.until("a token that differs", 10, async () => {
+            await guest.run(MINT);
+            return (await guest.attempt(SAME)).code !== 0;
+          });
+          await guest.run("systemctl restart perch", 60);
+          check((await guest.attempt(SAME)).code === 0, "a restart did not take the renewed token");
+          await guest.becomes("active", 60);
+          return `live with the credential; renewed, the old copy stays until a restart; "${await guest.says(/^live as /)}"`;
+        });
+      } finally {
+        await guest.run(`rm -f ${dropIn} /etc/perch/lobby-token && systemctl daemon-reload`);
       }
     },
   },
