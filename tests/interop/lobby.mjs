@@ -52,6 +52,7 @@ export class Lobby {
    * @param {boolean} [options.chatter] false: only the protocol's own events
    * @param {number} [options.pingInterval] ms
    * @param {number} [options.pingTimeout] ms
+   * @param {boolean} [options.endsAtExpiry] true: a socket is put out when its token expires
    * @param {string[]} [options.transports] Engine.IO transports; the server's default when left out
    */
   constructor(options = {}) {
@@ -142,6 +143,7 @@ export class Lobby {
     try {
       const claims = jwt.verify(socket.handshake.auth.token, this.secret, { algorithms: ["HS256"] });
       socket.data.user = userOf(claims);
+      socket.data.expires = claims.exp * 1000;
       this.#note("connect", socket, { accepted: true, transport: socket.conn.transport.name, claims });
       next();
     } catch (error) {
@@ -168,7 +170,10 @@ export class Lobby {
     });
     socket.on("live:signal-answer", (p) => this.#toHost(socket, "live:signal-answer", p, { answer: p?.answer }));
     socket.on("live:signal-ice", (p) => this.#relayCandidate(socket, p));
+    const left = socket.data.expires - Date.now();
+    const expiry = this.options.endsAtExpiry ? setTimeout(() => socket.disconnect(false), left) : null;
     socket.on("disconnect", (reason) => {
+      clearTimeout(expiry);
       this.#note("disconnect", socket, { reason });
       for (const stream of [...this.streams.values()]) {
         if (stream.host === socket) this.#end(stream);
