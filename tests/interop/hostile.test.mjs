@@ -14,6 +14,9 @@ after(closeBrowser);
 /** How long the watcher's picture may stand still on a loaded machine. */
 const GAP_MS = 2000;
 
+/** What a flood of candidates may cost in memory: two branches of some megabytes each, and nothing for each candidate. */
+const FLOOD_MB = 32;
+
 const deep = (levels) => "[".repeat(levels) + "]".repeat(levels);
 const event = (...args) => `42${JSON.stringify(args)}`;
 
@@ -276,7 +279,9 @@ test("a flood of candidates harms nobody", async (t) => {
   await Promise.all([early, late].map((socket) => socket.emitWithAck("live:list")));
   await allIsWell(stage);
   const after = await stage.daemon.resources();
-  stage.figure("memory that a flood of 10000 candidates took", (after.rssKb - before.rssKb) / 1024, "MB");
+  const taken = (after.rssKb - before.rssKb) / 1024;
+  stage.figure("memory that a flood of 10000 candidates took", taken, "MB");
+  assert.ok(taken < FLOOD_MB, `a flood of candidates took ${taken} MB`);
 });
 
 test("a storm of joins and leaves harms nobody", async (t) => {
