@@ -19,9 +19,8 @@ pub struct Trial {
     pub height: i32,
     /// What the first SPS says, which is what an offer says.
     pub profile_level_id: String,
-    /// What the parser made of it, in GStreamer's words.
+    /// What the parser made of its profile, in GStreamer's words.
     pub profile: String,
-    pub level: String,
     /// A later SPS that says something else.
     pub contradiction: Option<String>,
 }
@@ -133,10 +132,6 @@ impl Found {
         let (first, last) = self.times.ok_or(TrialError::Silent(patience))?;
         let profile_level_id = self.profile_level_id.ok_or(TrialError::NoSps)?;
         let caps = self.caps.as_ref().and_then(|caps| caps.structure(0));
-        let text = |name| {
-            caps.and_then(|caps| caps.get::<String>(name).ok())
-                .unwrap_or_default()
-        };
         let number = |name| {
             caps.and_then(|caps| caps.get::<i32>(name).ok())
                 .unwrap_or_default()
@@ -148,8 +143,9 @@ impl Found {
             span: last.saturating_duration_since(first),
             width: number("width"),
             height: number("height"),
-            profile: text("profile"),
-            level: text("level"),
+            profile: caps
+                .and_then(|caps| caps.get("profile").ok())
+                .unwrap_or_default(),
             profile_level_id,
             contradiction: self.contradiction,
         })
@@ -181,6 +177,23 @@ mod tests {
         assert!(trial.profile_level_id.starts_with("42c0"), "{trial:?}");
         assert_eq!(trial.contradiction, None);
         assert!(trial.bytes > 0 && trial.fps() > 1.0, "{trial:?}");
+    }
+
+    #[test]
+    fn an_sps_that_says_something_else_later_is_kept() {
+        gst::init().unwrap();
+        let sample = |level: u8| {
+            let frame = gst::Buffer::from_slice([0, 0, 0, 1, 0x67, 0x42, 0xc0, level]);
+            gst::Sample::builder().buffer(&frame).build()
+        };
+        let mut found = Found::default();
+        found.add(&sample(31));
+        found.add(&sample(31));
+        assert_eq!(found.contradiction, None);
+        found.add(&sample(40));
+        let trial = found.trial(Instant::now(), PATIENCE).unwrap();
+        assert_eq!(trial.profile_level_id, "42c01f");
+        assert_eq!(trial.contradiction.as_deref(), Some("42c028"));
     }
 
     #[test]
