@@ -56,7 +56,12 @@ impl Account {
         Self::from_files(&passwd, &group, user, &supplementary).unwrap_or_else(Self::own)
     }
 
-    fn from_files(passwd: &str, group: &str, name: &str, supplementary: &[&str]) -> Option<Self> {
+    pub(super) fn from_files(
+        passwd: &str,
+        group: &str,
+        name: &str,
+        supplementary: &[&str],
+    ) -> Option<Self> {
         let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
         let entry = passwd
             .lines()

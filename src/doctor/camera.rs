@@ -361,6 +361,101 @@ mod tests {
         assert_eq!(in_words("42"), None);
     }
 
+    /// A second that went well, as x264 gives it.
+    fn good() -> Trial {
+        Trial {
+            frames: 31,
+            bytes: 250_000,
+            first_after: Duration::from_millis(200),
+            span: Duration::from_secs(1),
+            width: 1280,
+            height: 720,
+            profile_level_id: "42c01f".into(),
+            profile: "constrained-baseline".into(),
+            contradiction: None,
+        }
+    }
+
+    fn judged(trial: &Trial) -> Finding {
+        let plan = Plan {
+            profile: "v4l2".into(),
+            why: "asked for".into(),
+            device: None,
+            capture: None,
+            encoder: "x264".into(),
+            elements: Vec::new(),
+            text: media::profile::LaunchText {
+                video: String::new(),
+                audio: None,
+            },
+        };
+        let config = Config::from_text(
+            Path::new("perch.toml"),
+            "[embedded_lobby]\nenabled = true\n[camera]\nframerate = 30\n",
+        );
+        judge(trial, &config.unwrap(), &plan)
+    }
+
+    #[test]
+    fn an_encoder_that_does_as_it_says_is_good() {
+        let found = judged(&good());
+        assert_eq!((found.level, found.mend), (Level::Ok, None));
+        for part in ["x264: 1280×720 at 30.0 fps", "2000 kbit/s", "level 3.1"] {
+            assert!(found.what.contains(part), "{part}: {}", found.what);
+        }
+    }
+
+    #[test]
+    fn an_encoder_whose_offers_would_be_wrong_is_a_fault() {
+        let contradicts = Trial {
+            contradiction: Some("64001f".into()),
+            ..good()
+        };
+        let undecodable = Trial {
+            profile_level_id: "f4001f".into(),
+            ..good()
+        };
+        let disputed = Trial {
+            profile: "main".into(),
+            ..good()
+        };
+        for (trial, what, mend) in [
+            (
+                contradicts,
+                "says 42c01f first and 64001f later",
+                "another encoder",
+            ),
+            (undecodable, "f4001f", "constrained-baseline"),
+            (
+                disputed,
+                "42c01f (constrained baseline), and GStreamer reads main",
+                "another encoder",
+            ),
+        ] {
+            let found = judged(&trial);
+            assert_eq!(found.level, Level::Fault, "{found:?}");
+            assert!(found.what.contains(what), "{found:?}");
+            assert!(found.mend.unwrap().contains(mend), "{}", found.what);
+        }
+        // A parser that says nothing disputes nothing.
+        let silent = Trial {
+            profile: String::new(),
+            ..good()
+        };
+        assert_eq!(judged(&silent).level, Level::Ok);
+    }
+
+    #[test]
+    fn an_encoder_that_is_slow_is_worth_a_note() {
+        let slow = Trial {
+            span: Duration::from_secs(2),
+            ..good()
+        };
+        let found = judged(&slow);
+        assert_eq!(found.level, Level::Note);
+        assert!(found.what.contains("only 15.0 of 30"), "{found:?}");
+    }
+
     #[tokio::test]
     async fn a_look_that_comes_too_late_is_given_up() {
         let past = Instant::now();
