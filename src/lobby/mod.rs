@@ -4,7 +4,7 @@
 //! The daemon's own host dials it like any other lobby. Nobody comes in without a token; the page gets
 //! one in exchange for the key in the device's watch link.
 
-mod auth;
+pub mod auth;
 mod desk;
 pub(crate) mod door;
 mod http;
@@ -15,7 +15,7 @@ mod random;
 pub mod relay;
 mod throttle;
 pub mod tls;
-mod wire;
+pub mod wire;
 
 use std::{
     fmt, io,
