@@ -31,11 +31,11 @@ use super::{
     viewer::{Ending, Rejoin, Viewer},
 };
 use crate::{
-    media::{BranchEvent, BranchId, sdp::CandidatePolicy},
+    media::{BranchEvent, BranchId, branch::THREADS, sdp::CandidatePolicy},
     signaling::message::{Incoming, Outgoing, Refusal, Shown, StreamId, ViewerId},
 };
 
-/// For a branch to be taken down: tens of milliseconds. One that needs longer than this hangs.
+/// For a branch to be taken down: tens of milliseconds. One that needs longer than this, from its turn on, hangs.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How many branches beyond `max` there may be while some are closing. Enough for a page that is
@@ -348,8 +348,7 @@ impl Roster {
         self.next_branch += 1;
         self.counts.rebuilt += 1;
         viewer.rebuild(branch, why, now);
-        self.actions.push_back(Action::CloseBranch(from));
-        self.closing.insert(from, now + CLOSE_WITHIN);
+        self.close(from, now);
         self.report(Report::Rebuilt {
             viewer: id.clone(),
             from,
@@ -525,8 +524,7 @@ impl Roster {
         let viewer = self.viewers.remove(id)?;
         self.said_refused = false;
         if !viewer.is_waiting() {
-            self.actions.push_back(Action::CloseBranch(viewer.branch));
-            self.closing.insert(viewer.branch, now + CLOSE_WITHIN);
+            self.close(viewer.branch, now);
         }
         self.report(Report::Ended {
             viewer: viewer.id.clone(),
@@ -537,6 +535,14 @@ impl Roster {
             after: viewer.age(now),
         });
         Some(viewer)
+    }
+
+    /// Branches close in turn, so many at a time: one that waits for a crowd before it does not hang yet.
+    fn close(&mut self, branch: BranchId, now: Instant) {
+        let turns = u32::try_from(self.closing.len() / THREADS).unwrap_or(u32::MAX);
+        let patience = CLOSE_WITHIN.saturating_mul(turns.saturating_add(1));
+        self.actions.push_back(Action::CloseBranch(branch));
+        self.closing.insert(branch, now + patience);
     }
 
     fn end_where(

@@ -515,6 +515,27 @@ fn a_branch_that_does_not_close_is_fatal() {
 }
 
 #[test]
+fn branches_that_wait_for_a_crowd_to_close_are_not_taken_to_hang() {
+    let crowd = 4 * THREADS;
+    let mut bench = Bench::live(crowd);
+    for number in 1..=crowd {
+        bench.watch(&format!("v{number}"), number as u64);
+    }
+    for number in 1..=crowd {
+        bench.leave(&format!("v{number}"));
+    }
+    // Each takes its time, and as many as there are threads are taken at once.
+    let slow = CLOSE_WITHIN * 9 / 10;
+    for turn in 0..crowd / THREADS {
+        assert_eq!(bench.pass(slow), []);
+        for branch in 1..=THREADS {
+            bench.branch((turn * THREADS + branch) as u64, BranchEvent::Closed);
+        }
+    }
+    assert!(bench.roster.is_empty());
+}
+
+#[test]
 fn events_of_a_branch_end_its_viewer_with_a_reason() {
     for (event, end) in [
         (BranchEvent::HungUp, End::HungUp),
