@@ -28,7 +28,7 @@ use crate::{
     },
     metrics,
     network::{self, Network},
-    sentence,
+    say, sentence,
     signaling::{
         client::{self, ClientSettings, state::LineState},
         credentials::Credentials,
@@ -299,12 +299,12 @@ pub fn show_link(config: &Config) -> anyhow::Result<()> {
 }
 
 fn print_watch_link(links: &[String]) {
-    println!("\nWatch here:");
+    say::line("\nWatch here:");
     for link in links {
-        println!("  {link}");
+        say::line(format_args!("  {link}"));
     }
     if let Some(code) = links.first().and_then(|link| link::qr_code(link)) {
-        println!("\n{code}");
+        say::line(format_args!("\n{code}"));
     }
 }
 

@@ -1,8 +1,7 @@
 //! The command line: what can be asked of the program, and with which exit code it answers.
 
 use std::{
-    fmt::{Display, Write as _},
-    io::{self, Write as _},
+    fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,6 +16,7 @@ use crate::{
     doctor::{self, settings::unusable_files},
     lobby,
     media::{self, branch, camera::CameraError, check, devices},
+    say,
     signaling::credentials,
     status::socket,
     telemetry,
@@ -152,7 +152,7 @@ const EXIT_WITHIN: Duration = Duration::from_secs(3);
 /// `run` and `demo`: everything that is said goes to the log.
 fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> ExitCode {
     if let Err(why) = telemetry::init() {
-        eprintln!("perch: {why}");
+        say::complaint(format_args!("perch: {why}"));
         return EX_CONFIG.into();
     }
     let outcome = config().map_err(anyhow::Error::from).and_then(|config| {
@@ -213,11 +213,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-/// Prints an answer. Whoever asked may have heard enough (`perch status | head -1`): that is no failure.
-fn say(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
 /// An error with its causes, except for those that it names in its own words.
 fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -250,7 +245,7 @@ fn answer(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("perch: {}", told(&error));
+            say::complaint(format_args!("perch: {}", told(&error)));
             ExitCode::FAILURE
         }
     }
@@ -260,30 +255,30 @@ fn check(file: Option<&Path>) -> ExitCode {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("{error}");
+            say::complaint(error);
             return ExitCode::FAILURE;
         }
     };
-    print!("{}", summary(&config));
+    say::text(summary(&config));
     let mut faults = unusable_files(&config);
     match media::init() {
         Ok(()) => {
             let report = check::check(&config);
             if let Some(plan) = &report.plan {
-                say(format_args!("picture  {plan}"));
+                say::line(format_args!("picture  {plan}"));
             }
             for remark in &report.remarks {
-                say(format_args!("note: {remark}"));
+                say::line(format_args!("note: {remark}"));
             }
             faults.extend(report.faults);
         }
         Err(error) => faults.push(error.to_string()),
     }
     for fault in &faults {
-        eprintln!("fault: {fault}");
+        say::complaint(format_args!("fault: {fault}"));
     }
     if faults.is_empty() {
-        say("ok");
+        say::line("ok");
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -356,7 +351,7 @@ fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
         Config::load(file)?
     };
     media::init()?;
-    say(devices::inventory(&config)?);
+    say::line(devices::inventory(&config)?);
     Ok(())
 }
 
@@ -374,11 +369,11 @@ fn see_doctor(examine: &Examine) -> ExitCode {
     runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
     if examine.json {
         match serde_json::to_string_pretty(&report) {
-            Ok(text) => say(text),
+            Ok(text) => say::line(text),
             Err(error) => return answer(Err(error.into())),
         }
     } else {
-        print!("{report}");
+        say::text(&report);
     }
     if report.faults == 0 {
         ExitCode::SUCCESS
@@ -391,9 +386,9 @@ fn show_status(ask: &Ask) -> anyhow::Result<()> {
     let path = socket::path_to_ask(app::is_root());
     let status = socket::ask(&path, socket::PATIENCE)?;
     if ask.json {
-        say(serde_json::to_string_pretty(&status)?);
+        say::line(serde_json::to_string_pretty(&status)?);
     } else {
-        print!("{status}");
+        say::text(&status);
     }
     Ok(())
 }
@@ -401,7 +396,7 @@ fn show_status(ask: &Ask) -> anyhow::Result<()> {
 fn print_token(token: &Token) -> anyhow::Result<()> {
     let secret = credentials::read_secret(&token.secret_file)?;
     let minted = credentials::mint(&secret, &token.subject, token.ttl, SystemTime::now())?;
-    say(minted.expose());
+    say::line(minted.expose());
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod lobby;
 pub mod media;
 pub mod metrics;
 pub mod network;
+pub mod say;
 pub mod secret;
 pub mod sentence;
 pub mod signaling;

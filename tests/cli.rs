@@ -265,14 +265,37 @@ fn token_mints_for_the_subject() {
 
 #[test]
 fn whoever_stops_reading_gets_no_complaint() {
-    let mut asked = perch(&["devices"]);
-    let mut child = asked
-        .stdout(std::process::Stdio::piped())
+    let directory = configured("");
+    let lobby = "[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:8080'\n";
+    fs::write(directory.path().join("lobby.toml"), lobby).unwrap();
+    perch::lobby::keys::Keys::load_or_create(directory.path()).unwrap();
+    let (checked, linked) = (file(directory.path()), directory.path().join("lobby.toml"));
+    for arguments in [
+        &["devices"][..],
+        &["check", "--config", &checked],
+        &["link", "--config", linked.to_str().unwrap()],
+    ] {
+        let mut asked = perch(arguments);
+        let mut child = asked
+            .env("STATE_DIRECTORY", directory.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let ended = (output.status.code(), &*complaint);
+        assert_eq!(ended, (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn whoever_cannot_be_told_of_a_fault_sees_it_by_the_exit_code() {
+    let mut child = perch(&["check", "--config", "/nonexistent"])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*complaint), (Some(0), ""));
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
