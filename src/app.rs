@@ -76,7 +76,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         "Perch starts"
     );
     let started = Instant::now();
-    let metrics = bind_metrics(&config).await?;
+    let metrics = bind_metrics(&config).await;
     let embedded = start_lobby(&config, mode).await?;
 
     let (media_events, media_reports) = mpsc::unbounded_channel();
@@ -179,13 +179,21 @@ fn line_settings(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result
     })
 }
 
-async fn bind_metrics(config: &Config) -> anyhow::Result<Option<metrics::Bound>> {
+/// A daemon whose figures nobody can read streams all the same.
+async fn bind_metrics(config: &Config) -> Option<metrics::Bound> {
     if !config.metrics.enabled {
-        return Ok(None);
+        return None;
     }
-    let bound = metrics::bind(config.metrics.listen).await?;
-    info!(event = "metrics-open", address = %bound.addr(), "metrics are served");
-    Ok(Some(bound))
+    match metrics::bind(config.metrics.listen).await {
+        Ok(bound) => {
+            info!(event = "metrics-open", address = %bound.addr(), "metrics are served");
+            Some(bound)
+        }
+        Err(error) => {
+            warn!(event = "metrics-missing", %error, "there are no metrics; all else goes on");
+            None
+        }
+    }
 }
 
 /// A daemon that cannot be asked streams all the same.

@@ -14,7 +14,7 @@ use crate::{
     app::{self, Mode},
     config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
     doctor::{self, settings::unusable_files},
-    lobby,
+    lobby::{self, LobbyError},
     media::{self, branch, camera::CameraError, check, devices},
     say,
     signaling::credentials,
@@ -185,14 +185,14 @@ fn end_for_certain() {
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let of_configuration = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(ConfigError::Problems(_)), _) => true,
-        // The file's place may not be mounted yet.
-        (Some(ConfigError::Missing { .. } | ConfigError::Unreadable { .. }), _) => false,
+    // A file whose place has yet to be mounted is waited for by the unit (RequiresMountsFor=).
+    let of_configuration = error.is::<ConfigError>()
+        || matches!(error.downcast_ref(), Some(LobbyError::Tls(_)))
         // Plugins and profiles do not come by themselves. (A camera may: that is waited for.)
-        (_, Some(CameraError::Unbuildable(_) | CameraError::Profile(_))) => true,
-        _ => false,
-    };
+        || matches!(
+            error.downcast_ref(),
+            Some(CameraError::Unbuildable(_) | CameraError::Profile(_))
+        );
     if of_configuration {
         EX_CONFIG.into()
     } else {
@@ -402,8 +402,10 @@ fn print_token(token: &Token) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
-    use crate::media::profile::ProfileError;
+    use crate::{lobby::tls::TlsError, media::profile::ProfileError};
 
     #[test]
     fn a_cause_that_an_error_names_itself_is_not_said_again() {
@@ -439,7 +441,18 @@ mod tests {
         let missing = ConfigError::Missing {
             path: "perch.toml".into(),
         };
-        assert_eq!(exit_code(&missing.into()), ExitCode::FAILURE);
+        assert_eq!(exit_code(&missing.into()), EX_CONFIG.into());
+        let unreadable = ConfigError::Unreadable {
+            path: "perch.toml".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        };
+        assert_eq!(exit_code(&unreadable.into()), EX_CONFIG.into());
+        let pair = TlsError::NotAPair {
+            certificate: "lobby.pem".into(),
+            key: "lobby.key".into(),
+        };
+        let no_tls = anyhow::Error::from(LobbyError::from(pair));
+        assert_eq!(exit_code(&no_tls), EX_CONFIG.into());
         let hangs = CameraError::Hangs(String::new());
         assert_eq!(exit_code(&hangs.into()), ExitCode::FAILURE);
         let unknown = CameraError::Profile(ProfileError::Unknown {

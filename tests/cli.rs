@@ -128,8 +128,16 @@ fn a_wrong_configuration_is_not_worth_a_restart() {
 
     let gone = directory.path().join("gone.toml");
     let (code, _, stderr) = run(&mut perch(&["run", "--config", gone.to_str().unwrap()]));
-    assert_eq!(code, 1);
+    assert_eq!(code, 78);
     assert!(stderr.contains("gone.toml: cannot be read"), "{stderr}");
+
+    let text = "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n\
+                certificate_file = 'gone.pem'\nkey_file = 'gone.key'\n";
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    let mut command = perch(&["run", "--config", &file(directory.path())]);
+    let (code, _, stderr) = run(command.env("STATE_DIRECTORY", directory.path()));
+    assert_eq!(code, 78);
+    assert!(stderr.contains("the embedded lobby has no TLS"), "{stderr}");
 
     let (code, _, stderr) = run(perch(&["demo"]).env("PERCH_LOG", "perch=loud"));
     assert_eq!(code, 78);

@@ -48,6 +48,41 @@ fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
+/// Somebody else has the address.
+#[test]
+fn a_taken_address_for_the_metrics_takes_nothing_from_the_stream() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("perch.toml");
+    let text = format!(
+        "[camera]\nprofile = 'test'\nwidth = 320\nheight = 180\n\
+         [metrics]\nenabled = true\nlisten = '{address}'\n{EMBEDDED}"
+    );
+    fs::write(&config, text).unwrap();
+    let mut child = perch(
+        directory.path(),
+        &["run", "--config", config.to_str().unwrap()],
+    )
+    .env("NO_COLOR", "1")
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut log = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        eprintln!("{line}");
+        log.push_str(&line);
+        if line.contains("event=\"line-live\"") {
+            break;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(log.contains("event=\"metrics-missing\""), "{log}");
+    assert!(log.contains("event=\"line-live\""), "{log}");
+}
+
 /// A daemon with a test picture; gone when this is dropped.
 struct Daemon {
     directory: tempfile::TempDir,
