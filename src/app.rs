@@ -124,7 +124,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         line: line_states,
         camera: camera.status(),
         counters: camera.counters(),
-        room: descriptors::room_for_another,
+        room: room::for_another,
     });
     let status_socket = open_status_socket(observer.clone());
     let metrics = metrics.map(|bound| bound.serve(observer));

@@ -38,7 +38,7 @@ pub enum End {
     PictureChanged,
     /// Too many viewers were on their way in before it.
     Crowded,
-    /// The process has too few file descriptors left for another branch.
+    /// The process has too few file descriptors or threads left for another branch.
     Exhausted,
     /// An element of the viewer's branch failed.
     BranchError,
@@ -133,7 +133,7 @@ impl End {
             Self::NetworkChanged => row("network-changed", Level::INFO, false, "an address of this device went away, and the viewer could not be reached from another"),
             Self::PictureChanged => row("picture-changed", Level::INFO, false, "the camera's picture has changed its kind, and the viewer could not be given a new connection"),
             Self::Crowded      => row("crowded",       Level::INFO, false, "too many viewers were connecting at once"),
-            Self::Exhausted    => row("exhausted",     Level::WARN, false, "the process is out of file descriptors for another viewer; a service's limit is LimitNOFILE="),
+            Self::Exhausted    => row("exhausted",     Level::WARN, false, "the process is out of file descriptors or threads for another viewer; a service's limits are LimitNOFILE= and TasksMax="),
             Self::BranchError  => row("branch-error",  Level::WARN, true,  "the viewer's branch failed"),
         }
     }

@@ -36,8 +36,8 @@ use self::{
     transport::{configure_ice, listen_for_rtcp, show_certificate},
 };
 use super::{
-    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, descriptors,
-    h264, offer, statistics::BranchStatistics,
+    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264,
+    offer, room, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
 
@@ -178,7 +178,7 @@ async fn live(
 ) {
     let opening = reporter.clone();
     let opened = on_branch_thread(move || {
-        let place = descriptors::place().map_err(|why| BranchEvent::Exhausted { why })?;
+        let place = room::place().map_err(|why| BranchEvent::Exhausted { why })?;
         Pipeline::open(id, certificate, &feed, opening)
             .map(|pipeline| (pipeline, place))
             .map_err(|why| BranchEvent::Error { why })
