@@ -24,7 +24,7 @@ use crate::{
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
-        descriptors,
+        room,
     },
     metrics,
     network::{self, Network},

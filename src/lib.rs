@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+pub mod files;
 pub mod host;
 pub mod lobby;
 pub mod media;

@@ -90,8 +90,9 @@ fn check_names_everything_that_is_wrong() {
 #[test]
 fn check_reads_the_files_that_are_named() {
     let directory = configured("[[ice.servers]]\nurl = 'turn:a.example'\nsecret_file = 'none'\n");
-    let ca = directory.path().join("ca.pem");
-    fs::write(&ca, "no certificate").unwrap();
+    // It looks like one, but the line could not use it.
+    let ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(directory.path().join("ca.pem"), ca).unwrap();
     fs::write(directory.path().join("secret"), "").unwrap();
     let mut command = perch(&["check", "--config", &file(directory.path())]);
     let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca.pem"));

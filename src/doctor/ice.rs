@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, IceAuth, IceServer},
+    files::Reader,
     media::ice::login,
     signaling::dial,
 };
@@ -205,7 +206,9 @@ async fn connect(host: &str, address: SocketAddr, transport: Transport) -> io::R
         if transport == Transport::Tcp {
             return Ok(Channel::Bytes(Box::new(stream)));
         }
-        let mut config = dial::tls_config(None).await.map_err(io::Error::other)?;
+        let mut config = dial::tls_config(None, &Reader::default())
+            .await
+            .map_err(io::Error::other)?;
         config.alpn_protocols.clear();
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::new(config))

@@ -2,13 +2,13 @@
 
 use std::{io, path::Path, time::SystemTime};
 
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::RootCertStore;
 
 use super::Finding;
 use crate::{
     config::{self, Config, ConfigError},
     media::ice::IceServers,
-    signaling::credentials::Credentials,
+    signaling::{credentials::Credentials, dial},
 };
 
 const CHECK: &str = "configuration";
@@ -68,9 +68,9 @@ pub fn unusable_files(config: &Config) -> Vec<String> {
             faults.push(format!("lobby.auth: {error}"));
         }
         if let Some(file) = &lobby.ca_file
-            && let Err(why) = certificates(file)
+            && let Err(error) = dial::add_ca_file(&mut RootCertStore::empty(), file)
         {
-            faults.push(format!("lobby.ca_file: {}: {why}", file.display()));
+            faults.push(format!("lobby.ca_file: {error}"));
         }
     }
     if config.embedded_lobby.enabled
@@ -85,16 +85,6 @@ pub fn unusable_files(config: &Config) -> Vec<String> {
         faults.push(format!("ice.servers: {error}"));
     }
     faults
-}
-
-fn certificates(file: &Path) -> Result<(), String> {
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("holds no PEM certificate".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264,
-    offer, room, statistics::BranchStatistics,
+    ice::IceUri, offer, room, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
 
@@ -177,12 +177,19 @@ async fn live(
     reporter: Reporter,
 ) {
     let opening = reporter.clone();
-    let opened = on_branch_thread(move || {
-        let place = room::place().map_err(|why| BranchEvent::Exhausted { why })?;
-        Pipeline::open(id, certificate, &feed, opening)
-            .map(|pipeline| (pipeline, place))
-            .map_err(|why| BranchEvent::Error { why })
-    });
+    let opened = async {
+        // Before there is a thread of the branches': a file system that hangs must not take those.
+        let servers = feed.ice.fresh().await.map_err(|error| BranchEvent::Error {
+            why: error.to_string(),
+        })?;
+        let open = move || {
+            let place = room::place().map_err(|why| BranchEvent::Exhausted { why })?;
+            Pipeline::open(id, certificate, &feed, servers, opening)
+                .map(|pipeline| (pipeline, place))
+                .map_err(|why| BranchEvent::Error { why })
+        };
+        on_branch_thread(open).await
+    };
     match opened.await {
         Err(event) => {
             reporter.send(event);
@@ -230,6 +237,7 @@ impl Pipeline {
         id: BranchId,
         certificate: Certificate,
         feed: &Feed,
+        servers: Vec<IceUri>,
         reporter: Reporter,
     ) -> Result<Self, String> {
         let pipeline = gst::Pipeline::with_name(&format!("branch-{}", id.0));
@@ -240,7 +248,7 @@ impl Pipeline {
 
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        configure_ice(&webrtcbin, feed, &reporter)?;
+        configure_ice(&webrtcbin, servers, feed.keyframe_wanted.clone(), &reporter)?;
         let identity = match certificate {
             Certificate::First => None,
             Certificate::Second => Some(certificate::second().map_err(|error| error.to_string())?),

@@ -1,6 +1,7 @@
 //! The ICE servers as `webrtcbin` wants them, with credentials read afresh for every branch.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,13 +13,23 @@ use url::form_urlencoded;
 
 use crate::{
     config::{Ice, IceAuth, IceServer},
+    files::{self, Reader},
     secret::Secret,
 };
+
+/// For all of the credential files, and for others to have read theirs. Whoever joins is told why there is no offer
+/// while it can still be told.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+
+/// No credential is larger, in bytes; whatever is was named by mistake.
+const LARGEST_FILE: u64 = 64 * 1024;
 
 /// The configured servers; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct IceServers {
     servers: Arc<Vec<IceServer>>,
+    /// Of all branches: a file that hangs takes one thread, and not one for each viewer.
+    reader: Reader,
 }
 
 /// One server in the form of `webrtcbin`'s properties.
@@ -32,18 +43,40 @@ pub enum IceUri {
 
 /// A credential that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {file} for ICE server {url}: {source}")]
-pub struct CredentialError {
-    url: String,
-    file: PathBuf,
-    source: std::io::Error,
+pub enum CredentialError {
+    #[error("cannot read {file} for ICE server {url}: {source}")]
+    Unreadable {
+        url: String,
+        file: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "reading the credential files of [ice] servers has not ended within {} s; are they plain files on a disk \
+         that answers?",
+        READ_WITHIN.as_secs()
+    )]
+    Late,
 }
 
 impl IceServers {
     pub fn new(ice: &Ice) -> Self {
         Self {
             servers: Arc::new(ice.servers.clone()),
+            reader: Reader::default(),
         }
+    }
+
+    /// The servers with the credentials of now. Off the loop where there are files to read, and never for long.
+    pub async fn fresh(&self) -> Result<Vec<IceUri>, CredentialError> {
+        let needs_none = |server: &IceServer| matches!(server.auth, IceAuth::None);
+        if self.servers.iter().all(needs_none) {
+            return self.uris(SystemTime::now());
+        }
+        let servers = self.clone();
+        let uris = self
+            .reader
+            .read(READ_WITHIN, move || servers.uris(SystemTime::now()));
+        uris.await.unwrap_or(Err(CredentialError::Late))
     }
 
     /// Reads the credential files; blocks for as long as the file system does.
@@ -87,9 +120,14 @@ fn uri(server: &IceServer, now: SystemTime) -> Result<IceUri, CredentialError> {
 }
 
 fn read(server: &IceServer, file: &Path) -> Result<Secret, CredentialError> {
-    match std::fs::read_to_string(file) {
+    let text = files::bounded(file, LARGEST_FILE).and_then(|bytes| {
+        // Not with the bytes: they may be most of a secret.
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+    });
+    match text {
         Ok(text) => Ok(Secret::new(text.trim())),
-        Err(source) => Err(CredentialError {
+        Err(source) => Err(CredentialError::Unreadable {
             url: server.url.clone(),
             file: file.to_owned(),
             source,
@@ -171,6 +209,33 @@ mod tests {
             uri.expose(),
             "turns://1003600%3Aporch:icy1AgjsyPsHjOgL3NxGdpOmMn4%3D@turn.example.org:5349?transport=tcp"
         );
+    }
+
+    /// A pipe that nobody writes to, and a device without an end.
+    #[tokio::test]
+    async fn a_credential_that_hangs_or_never_ends_is_an_error_in_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("turn-password");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo is there").success());
+        let asks = |credential_file: PathBuf| IceAuth::Static {
+            username: "porch".into(),
+            credential_file,
+        };
+        let endless = server("turn:turn.example.org", asks("/dev/zero".into()));
+        let error = endless.fresh().await.expect_err("no end");
+        assert!(error.to_string().contains("larger than"), "{error}");
+
+        let servers = server("turn:turn.example.org", asks(pipe.clone()));
+        let error = servers.fresh().await.expect_err("nobody writes");
+        assert!(matches!(error, CredentialError::Late), "{error}");
+
+        // Whoever hangs there would outlive the test.
+        let release = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe);
+        release.expect("a pipe opens both ways");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 mod connection;
 mod failure;
 mod mailbox;
-mod reader;
 mod record;
 pub mod state;
 
@@ -22,7 +21,6 @@ use self::{
     connection::{Connection, Ending},
     failure::Failure,
     mailbox::Mailbox,
-    reader::Reader,
     record::{News, Record},
     state::{Cause, LineState, Outage},
 };
@@ -36,6 +34,7 @@ use super::{
 };
 use crate::{
     clock::{self, Jumps, now},
+    files::Reader,
     network::{self, Change, Network},
     secret::Secret,
 };
@@ -128,6 +127,8 @@ struct Line {
     /// The network has changed for the better, perhaps, since the last dial began.
     way_opened: bool,
     reader: Reader,
+    /// Of the certificates: where theirs hang, the credentials' do not.
+    roots: Reader,
     resolver: Resolver,
     /// A dial was put off because of the clock, and not made up for yet.
     clock_waited: bool,
@@ -148,6 +149,7 @@ impl Line {
             network: links.network,
             way_opened: false,
             reader: Reader::default(),
+            roots: Reader::default(),
             resolver: Resolver::default(),
             clock_waited: false,
             down: false,
@@ -177,10 +179,10 @@ impl Line {
     async fn attempt(&mut self, settings: &ClientSettings) -> Option<Ending> {
         // Out of the way of what serves the host meanwhile; put back before anything else can want it.
         let mut resolver = mem::take(&mut self.resolver);
-        let reader = self.reader.clone();
+        let readers = (self.reader.clone(), self.roots.clone());
         self.way_opened = false;
         let opened = self
-            .while_down(open(settings, &reader, &mut resolver))
+            .while_down(open(settings, &readers, &mut resolver))
             .await;
         self.resolver = resolver;
         let (dialed, token) = match opened? {
@@ -362,7 +364,7 @@ impl Line {
 
 async fn open(
     settings: &ClientSettings,
-    reader: &Reader,
+    (reader, roots): &(Reader, Reader),
     resolver: &mut Resolver,
 ) -> Result<(Dialed, Secret), Failure> {
     let credentials = settings.credentials.clone();
@@ -372,7 +374,7 @@ async fn open(
         .ok_or_else(|| Failure::CredentialsHang {
             file: settings.credentials.file().map(Path::to_owned),
         })??;
-    let dialed = dial::dial(&settings.url, settings.ca_file.as_deref(), resolver).await?;
+    let dialed = dial::dial(&settings.url, settings.ca_file.as_deref(), roots, resolver).await?;
     Ok((dialed, token))
 }
 

@@ -1,8 +1,7 @@
 //! A fresh token for every dial.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::{config::LobbyAuth, secret::Secret};
+use crate::{config::LobbyAuth, files, secret::Secret};
 
 /// No token and no secret is larger; whatever is was named by mistake.
 const LARGEST_FILE: u64 = 64 * 1024;
@@ -191,16 +190,17 @@ fn read_trimmed(file: &Path) -> Result<String, CredentialsError> {
         file: file.to_owned(),
         source,
     };
-    let mut text = String::new();
-    // Bounded while reading: a device or a pipe has no size to look at beforehand.
-    let read = fs::File::open(file)
-        .and_then(|open| open.take(LARGEST_FILE + 1).read_to_string(&mut text))
-        .map_err(unreadable)?;
-    if read as u64 > LARGEST_FILE {
-        return Err(CredentialsError::TooLarge {
-            file: file.to_owned(),
-        });
-    }
+    let bytes = match files::bounded(file, LARGEST_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(CredentialsError::TooLarge {
+                file: file.to_owned(),
+            });
+        }
+        read => read.map_err(unreadable)?,
+    };
+    // Without the bytes, which may be most of a secret.
+    let no_text = |_| unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is no text"));
+    let text = String::from_utf8(bytes).map_err(no_text)?;
     let text = text.trim();
     if text.is_empty() {
         return Err(CredentialsError::Empty {

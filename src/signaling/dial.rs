@@ -1,7 +1,7 @@
 //! From a URL to an open WebSocket.
 
 use std::{
-    fs, io,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,13 +30,22 @@ use tokio::{net::TcpStream, time::timeout};
 use url::{Host, Url};
 
 use super::{engineio::MAX_FRAME, resolve::Resolver};
-use crate::clock;
+use crate::{
+    clock,
+    files::{self, Reader},
+};
 
 /// From the name's look-up to the open WebSocket.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// For one of the lobby's addresses, so that a dead IPv6 route leaves time for IPv4.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// For the certificates to be read. They are some hundred small files.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// No bundle of certificates is larger, in bytes; the system's own has a quarter of a megabyte.
+const LARGEST_CA_FILE: u64 = 4 << 20;
 
 /// Messages of the lobby are small; the buffers start small as well.
 const BUFFER: usize = 16 * 1024;
@@ -99,15 +108,16 @@ pub enum DialError {
 }
 
 /// Opens the WebSocket of the lobby at `url` within [`DIAL_TIMEOUT`]. Trusts the system's roots and, beside
-/// them, the PEM certificates in `ca_file`; both are read again for every dial.
+/// them, the PEM certificates in `ca_file`; both are read again for every dial, by `reader`.
 pub async fn dial(
     url: &Url,
     ca_file: Option<&Path>,
+    reader: &Reader,
     resolver: &mut Resolver,
 ) -> Result<Dialed, DialError> {
     let address = address(url)?;
     let at = place(&address);
-    timeout(DIAL_TIMEOUT, open(&address, &at, ca_file, resolver))
+    timeout(DIAL_TIMEOUT, open(&address, &at, ca_file, reader, resolver))
         .await
         .unwrap_or(Err(DialError::Timeout { at }))
 }
@@ -116,10 +126,11 @@ async fn open(
     address: &Url,
     at: &str,
     ca_file: Option<&Path>,
+    reader: &Reader,
     resolver: &mut Resolver,
 ) -> Result<Dialed, DialError> {
     let connector = if address.scheme() == "wss" {
-        Some(Arc::new(tls_config(ca_file).await?).into())
+        Some(Arc::new(tls_config(ca_file, reader).await?).into())
     } else {
         None
     };
@@ -218,44 +229,62 @@ async fn connect(address: &Url, at: &str, resolver: &mut Resolver) -> Result<Tcp
     })
 }
 
-/// The system's roots and `ca_file`. Reading a hundred certificates is work for a thread that may block.
-pub(crate) async fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
-    let ca_file = ca_file.map(Path::to_owned);
-    tokio::task::spawn_blocking(move || {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        for error in &system.errors {
-            tracing::debug!(%error, "a root certificate of the system cannot be read");
-        }
-        roots.add_parsable_certificates(system.certs);
-        if let Some(file) = ca_file {
-            add_ca_file(&mut roots, &file)?;
-        }
-        if roots.is_empty() {
-            return Err(DialError::TlsSetup(
-                "there are no root certificates; install the system's (ca-certificates) or set [lobby] ca_file"
-                    .to_owned(),
-            ));
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| DialError::TlsSetup(error.to_string()))?;
-        let mut config = builder
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
-    })
-    .await
-    .map_err(|error| DialError::TlsSetup(error.to_string()))?
+/// The system's roots and `ca_file`. Reading a hundred certificates is work for a thread that may block, and a file
+/// that hangs keeps the thread that it has.
+pub(crate) async fn tls_config(
+    ca_file: Option<&Path>,
+    reader: &Reader,
+) -> Result<ClientConfig, DialError> {
+    let file = ca_file.map(Path::to_owned);
+    let read = reader.read(READ_WITHIN, move || read_roots(file.as_deref()));
+    let roots = read.await.unwrap_or_else(|| {
+        let why = format!(
+            "reading them has not ended within {} s; are they on a disk that answers?",
+            READ_WITHIN.as_secs()
+        );
+        Err(match ca_file {
+            Some(file) => ca_file_error(file, why),
+            None => DialError::TlsSetup(format!("the system's root certificates: {why}")),
+        })
+    })?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| DialError::TlsSetup(error.to_string()))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
-fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), DialError> {
-    let refuse = |why: String| DialError::CaFile {
+fn read_roots(ca_file: Option<&Path>) -> Result<RootCertStore, DialError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::debug!(%error, "a root certificate of the system cannot be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(file) = ca_file {
+        add_ca_file(&mut roots, file)?;
+    }
+    if roots.is_empty() {
+        return Err(DialError::TlsSetup(
+            "there are no root certificates; install the system's (ca-certificates) or set [lobby] ca_file"
+                .to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+fn ca_file_error(file: &Path, why: String) -> DialError {
+    DialError::CaFile {
         file: file.to_owned(),
         why,
-    };
-    let pem = fs::read(file).map_err(|error| refuse(error.to_string()))?;
+    }
+}
+
+/// Adds what is in `[lobby] ca_file`. Blocks for as long as the file system does.
+pub(crate) fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), DialError> {
+    let refuse = |why: String| ca_file_error(file, why);
+    let pem = files::bounded(file, LARGEST_CA_FILE).map_err(|error| refuse(error.to_string()))?;
     let mut found = 0;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
@@ -391,5 +420,27 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("ftp://host"), "{text}");
         assert!(!text.contains("pass"), "{text}");
+    }
+
+    /// A pipe that nobody writes to, as a mount that is gone.
+    #[tokio::test]
+    async fn a_ca_file_that_hangs_is_an_error_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("ca.pem");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let tried = tls_config(Some(&pipe), &Reader::default()).await;
+        let error = tried.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("ca.pem") && text.contains("has not ended"),
+            "{text}"
+        );
+        // Whoever hangs there would outlive the test.
+        let release = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe);
+        release.unwrap();
     }
 }

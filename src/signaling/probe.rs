@@ -16,7 +16,7 @@ use super::{
     resolve::Resolver,
     session::{End, Output, Session},
 };
-use crate::secret::Secret;
+use crate::{files::Reader, secret::Secret};
 
 /// Some lobbies refuse a token only after they have taken the CONNECT.
 const SETTLES_WITHIN: Duration = Duration::from_millis(400);
@@ -41,7 +41,7 @@ pub enum ProbeError {
 
 /// Dials, signs in with `token`, and leaves.
 pub async fn knock(url: &Url, ca_file: Option<&Path>, token: Secret) -> Result<(), ProbeError> {
-    let mut socket = dial::dial(url, ca_file, &mut Resolver::default())
+    let mut socket = dial::dial(url, ca_file, &Reader::default(), &mut Resolver::default())
         .await?
         .socket;
     let mut session = Session::new(Instant::now(), Some(token));

@@ -9,6 +9,7 @@ use async_tungstenite::tokio::accept_async;
 use base64::Engine as _;
 use perch::{
     clock,
+    files::Reader,
     network::Network,
     secret::Secret,
     signaling::{
@@ -94,7 +95,9 @@ async fn try_dial(url: String, ca: Option<&str>) -> Result<(), DialError> {
     }
     let url = Url::parse(&url).unwrap();
     let mut resolver = Resolver::default();
-    let dial = dial(&url, ca.is_some().then(|| file.path()), &mut resolver);
+    let reader = Reader::default();
+    let ca = ca.is_some().then(|| file.path());
+    let dial = dial(&url, ca, &reader, &mut resolver);
     let result = timeout(Duration::from_secs(60), dial).await.unwrap();
     result.map(drop)
 }

@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use perch::{
+    files::Reader,
     lobby::{
         Limits, Lobby, LobbyError, link, start,
         tls::{self, TlsError, TlsFiles},
@@ -118,16 +119,13 @@ async fn page_and_socket_go_over_tls() {
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 
     let url = Url::parse(&format!("https://localhost:{}", lobby.addr().port())).unwrap();
-    dial(&url, Some(&files.tls.certificate), &mut Resolver::default())
+    let (reader, mut resolver) = (Reader::default(), Resolver::default());
+    dial(&url, Some(&files.tls.certificate), &reader, &mut resolver)
         .await
         .unwrap();
     let stranger = Files::new(&["localhost"]);
-    let refused = dial(
-        &url,
-        Some(&stranger.tls.certificate),
-        &mut Resolver::default(),
-    )
-    .await;
+    let ca = &stranger.tls.certificate;
+    let refused = dial(&url, Some(ca), &reader, &mut resolver).await;
     assert!(matches!(refused, Err(DialError::Tls { .. })), "{refused:?}");
 }
 

@@ -1,21 +1,26 @@
 //! What is set at a branch's `webrtcbin` below the media: ICE, DTLS, and who listens for RTCP.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Instant, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use gst::prelude::*;
+use tokio::sync::Notify;
 
 use super::Reporter;
 use crate::{
-    media::{BranchEvent, camera::Feed, ice::IceUri},
+    media::{BranchEvent, ice::IceUri},
     secret::Secret,
 };
 
 pub(super) fn configure_ice(
     webrtcbin: &gst::Element,
-    feed: &Feed,
+    servers: Vec<IceUri>,
+    keyframe_wanted: Arc<Notify>,
     reporter: &Reporter,
 ) -> Result<(), String> {
     // Through libnice's own object: 1.22's webrtcbin has no properties for these. ICE-TCP costs
@@ -31,23 +36,18 @@ pub(super) fn configure_ice(
     // silence: libnice before 0.1.22 has no usable consent freshness (RFC 7675), but checks like it.
     agent.set_property("keepalive-conncheck", true);
     let reports = reporter.clone();
-    let wanted = feed.keyframe_wanted.clone();
     let began = AtomicBool::new(false);
     agent.connect("new-selected-pair", false, move |values| {
         // The DTLS handshake comes next: by its end there will be a keyframe to begin with.
         if !began.swap(true, Ordering::Relaxed) {
-            wanted.notify_one();
+            keyframe_wanted.notify_one();
         }
         if let Some(foundation) = values.get(3).and_then(|value| value.get::<String>().ok()) {
             reports.send(BranchEvent::Settled { foundation });
         }
         None
     });
-    for uri in feed
-        .ice
-        .uris(SystemTime::now())
-        .map_err(|error| error.to_string())?
-    {
+    for uri in servers {
         match uri {
             IceUri::Stun(uri) => webrtcbin.set_property("stun-server", uri),
             IceUri::Turn(uri) => {

@@ -1,13 +1,19 @@
-//! Reading the credentials' files where it may block: on a mount that is gone, or a pipe that nobody writes to,
-//! opening or even looking takes for ever, and nothing can call it back.
+//! Reading files that the configuration names, where it may block: on a mount that is gone, or a pipe that nobody
+//! writes to, opening or even looking takes for ever, and nothing can call it back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 /// One read at a time: one that hangs keeps its thread, and must not be given another with every dial.
 #[derive(Debug, Clone)]
-pub(super) struct Reader(Arc<Semaphore>);
+pub struct Reader(Arc<Semaphore>);
 
 impl Default for Reader {
     fn default() -> Self {
@@ -18,7 +24,7 @@ impl Default for Reader {
 impl Reader {
     /// What `read` comes to on a thread of its own. `None` if that, or an earlier one, takes longer than `patience`
     /// or has panicked.
-    pub(super) async fn read<T: Send + 'static>(
+    pub async fn read<T: Send + 'static>(
         &self,
         patience: Duration,
         read: impl FnOnce() -> T + Send + 'static,
@@ -35,6 +41,18 @@ impl Reader {
         };
         timeout(patience, result).await.ok().flatten()
     }
+}
+
+/// The whole of a file of `largest` bytes at the most. Bounded while it is read: a device or a pipe has no size to
+/// look at beforehand.
+pub fn bounded(file: &Path, largest: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut open = File::open(file)?.take(largest.saturating_add(1));
+    if open.read_to_end(&mut bytes)? as u64 > largest {
+        let why = format!("it is larger than {largest} bytes and cannot be what is meant");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -67,5 +85,15 @@ mod tests {
         assert_eq!(begun.load(Ordering::SeqCst), 0);
         drop(release);
         assert_eq!(reader.read(AMPLE, || 7).await, Some(7), "it goes on");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_to_its_end() {
+        let error = bounded(Path::new("/dev/zero"), 1000).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "12345").unwrap();
+        assert_eq!(bounded(file.path(), 5).unwrap(), b"12345");
+        assert!(bounded(file.path(), 4).is_err());
     }
 }
