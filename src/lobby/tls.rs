@@ -24,9 +24,13 @@ use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
 use super::door::{Connection, Guarded};
+use crate::files::{self, Reader};
 
 /// How often the files are looked at. Certificates are renewed weeks before they expire.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// For a look at the files. They may be on a mount that is gone.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// No certificate chain and no key is larger, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -120,14 +124,13 @@ impl TlsFiles {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
-        return Err(unusable(path, "is too large for a certificate or a key"));
-    }
-    fs::read(path).map_err(unreadable)
+    files::bounded(path, MAX_FILE).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => unusable(path, "is too large for a certificate or a key"),
+        _ => TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    })
 }
 
 fn unusable(path: &Path, why: impl Into<String>) -> TlsError {
@@ -190,29 +193,44 @@ async fn keep_fresh(
 ) {
     let mut looks = interval(look_every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let reader = Reader::default();
     let mut complained = None;
+    let mut late = false;
     loop {
         looks.tick().await;
-        let found = files.version();
-        if found == version {
-            continue;
-        }
         let certificate = files.certificate.display();
-        match files.load() {
-            Ok(key) => {
+        let (known, again) = (version, files.clone());
+        let look = reader.read(LOOK_WITHIN, move || {
+            let found = again.version();
+            (found, (found != known).then(|| again.load()))
+        });
+        let Some((found, loaded)) = look.await else {
+            if !std::mem::replace(&mut late, true) {
+                let seconds = LOOK_WITHIN.as_secs();
+                warn!(
+                    event = "certificate-unusable", %certificate,
+                    "a look at the lobby's certificate has not ended within {seconds} s, the former one stays"
+                );
+            }
+            continue;
+        };
+        late = false;
+        match loaded {
+            None => {}
+            Some(Ok(key)) => {
                 current.replace(key);
                 version = found;
                 complained = None;
                 info!(event = "certificate-renewed", %certificate, "the lobby's certificate was renewed");
             }
-            Err(error) if complained != Some(found) => {
+            Some(Err(error)) if complained != Some(found) => {
                 complained = Some(found);
                 warn!(
                     event = "certificate-unusable", %certificate,
                     "the lobby's renewed certificate cannot be used, the former one stays: {error}"
                 );
             }
-            Err(_) => {}
+            Some(Err(_)) => {}
         }
     }
 }
@@ -299,5 +317,43 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.open()
             .map_or(Poll::Ready(Ok(())), |stream| stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A renewal onto a mount that is gone: a pipe that nobody writes to.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_renewal_that_hangs_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsFiles {
+            certificate: folder.path().join("lobby.pem"),
+            key: folder.path().join("lobby.key"),
+        };
+        let made = rcgen::generate_simple_self_signed(["lobby.test".to_owned()]).unwrap();
+        fs::write(&files.certificate, made.cert.pem()).unwrap();
+        fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        let (_acceptor, keep_fresh) = serve(files.clone(), Duration::from_millis(10)).unwrap();
+        let fresh = tokio::spawn(keep_fresh);
+
+        fs::remove_file(&files.certificate).unwrap();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(&files.certificate)
+            .status();
+        assert!(pipe.unwrap().success());
+        // Somebody looks, and waits for what is never written.
+        let opened = fs::OpenOptions::new().write(true).open(&files.certificate);
+        let writer = opened.unwrap();
+        // Nobody else is to wait there, and nobody for longer than this test.
+        fs::remove_file(&files.certificate).unwrap();
+        let (says, said) = std::sync::mpsc::channel();
+        tokio::spawn(async move { says.send(()) });
+        said.recv_timeout(Duration::from_secs(30))
+            .expect("others have their turn");
+        assert!(!fresh.is_finished());
+        fresh.abort();
+        drop(writer);
     }
 }
