@@ -158,7 +158,7 @@ async fn start_camera(
     spawn_blocking(media::init).await??;
     let camera = Camera::open(CameraSettings::from(config), events).await?;
     let mut status = camera.status();
-    let settled = status.wait_for(|status| status.state != CameraState::Starting);
+    let settled = status.wait_for(|status| !matches!(status.state, CameraState::Starting { .. }));
     let _ = timeout(PICTURE_WITHIN, settled).await;
     Ok(camera)
 }

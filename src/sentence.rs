@@ -138,49 +138,55 @@ enum Trouble {
 }
 
 fn trouble(camera: &CameraStatus) -> Option<Trouble> {
-    let device = camera
-        .picture
-        .as_ref()
-        .and_then(|picture| picture.device.as_deref());
     let trouble = match &camera.state {
         CameraState::Live => return None,
-        CameraState::Starting => Trouble::Other("the camera starts".to_owned()),
+        CameraState::Starting { after: None } => Trouble::Other("the camera starts".to_owned()),
+        CameraState::Starting {
+            after: Some((fault, why)),
+        } => missing(camera, *fault, why, "trying again"),
         CameraState::Silent { fault } => Trouble::Other(fault.sentence().to_owned()),
         CameraState::Stopping { fault: Some(fault) } => {
             Trouble::Other(format!("{}, stopping it", fault.sentence()))
         }
         CameraState::Stopping { fault: None } => Trouble::Other("the camera stops".to_owned()),
         CameraState::Waiting {
-            fault: Fault::NoCamera,
+            fault,
             why,
             retry_in,
             ..
         } => {
-            // The rest is what to do about it, which stands in the log.
-            let what = why.split(';').next().unwrap_or(why);
-            Trouble::Hardware(format!("{what}, trying again in {} s", retry_in.as_secs()))
+            let again = format!("trying again in {} s", retry_in.as_secs());
+            missing(camera, *fault, why, &again)
         }
-        CameraState::Waiting {
-            fault: Fault::Busy,
-            retry_in,
-            ..
-        } => Trouble::Hardware(format!(
-            "another program holds the camera{}, trying again in {} s",
-            device.map_or_else(String::new, |device| format!(" {device}")),
-            retry_in.as_secs()
-        )),
-        CameraState::Waiting { fault, .. } => Trouble::Other(format!(
-            "{}, restarting it ({} of {})",
-            fault.sentence(),
-            camera.restarts,
-            camera.budget
-        )),
         CameraState::Ended { why } => Trouble::Other(
             why.clone()
                 .unwrap_or_else(|| "the camera is stopped".to_owned()),
         ),
     };
     Some(trouble)
+}
+
+/// Between two starts: what is amiss, and what is done about it.
+fn missing(camera: &CameraStatus, fault: Fault, why: &str, again: &str) -> Trouble {
+    match fault {
+        Fault::NoCamera => {
+            // The rest is what to do about it, which stands in the log.
+            let what = why.split(';').next().unwrap_or(why);
+            Trouble::Hardware(format!("{what}, {again}"))
+        }
+        Fault::Busy => {
+            let picture = camera.picture.as_ref();
+            let device = picture.and_then(|picture| picture.device.as_deref());
+            let device = device.map_or_else(String::new, |device| format!(" {device}"));
+            Trouble::Hardware(format!("{}{device}, {again}", fault.sentence()))
+        }
+        Fault::SourceSilent | Fault::EncoderSilent | Fault::Failed => Trouble::Other(format!(
+            "{}, restarting it ({} of {})",
+            fault.sentence(),
+            camera.restarts,
+            camera.budget
+        )),
+    }
 }
 
 /// Frames per second as they are shown: rounded, and not flickering between two numbers.
@@ -293,6 +299,13 @@ mod tests {
         assert_eq!(
             scene.says(None),
             "another program holds the camera /dev/video0, trying again in 8 s"
+        );
+        let after = Some((Fault::NoCamera, "no camera at /dev/video0".to_owned()));
+        scene.camera.state = CameraState::Starting { after };
+        assert_eq!(
+            scene.says(None),
+            "no camera at /dev/video0, trying again",
+            "a start that is tried does not hide what it is tried for"
         );
         scene.waits(Fault::EncoderSilent, "");
         scene.camera.restarts = 2;

@@ -18,6 +18,7 @@ pub mod status;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use gst::prelude::*;
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub(super) use self::outlet::{Outlet, Tap};
 use self::{
-    care::BUDGET,
+    care::{BUDGET, Pace},
     keeper::Keeper,
     outlet::TimeBase,
     pipeline::Taps,
@@ -63,6 +64,8 @@ pub struct CameraSettings {
     pub planning: Planning,
     /// Frames per second that are wanted; how long a silence is too long depends on it.
     pub framerate: u32,
+    /// The encoder's own, where it is known; how long a slate may be shown while frames come depends on it.
+    pub keyframe_interval: Option<Duration>,
     /// Whether there is sound.
     pub sound: bool,
     /// What offers say before the encoder has: see [`h264::constrained_baseline`].
@@ -86,6 +89,7 @@ impl CameraSettings {
         Self {
             planning: Arc::new(move || Ok(plan.clone())),
             framerate: 30,
+            keyframe_interval: None,
             sound,
             profile_level_id: h264::constrained_baseline(1280, 720, 30, 2_000_000),
             ice: IceServers::new(&Ice { servers: vec![] }),
@@ -109,6 +113,7 @@ impl From<&Config> for CameraSettings {
         Self {
             planning: Arc::new(move || devices::plan(&wanted)),
             framerate: config.camera.framerate,
+            keyframe_interval: Some(config.encoder.keyframe_interval),
             sound: config.audio.enabled,
             profile_level_id: h264::constrained_baseline(
                 config.camera.width,
@@ -202,7 +207,8 @@ impl Camera {
             stop: asked_to_stop,
             opened: Some(opened),
         };
-        tokio::spawn(keeper.keep(settings.framerate));
+        let pace = Pace::of(settings.framerate, settings.keyframe_interval);
+        tokio::spawn(keeper.keep(pace));
         let camera = Self {
             shared: Arc::new(Shared {
                 video,

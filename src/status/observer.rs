@@ -200,7 +200,13 @@ impl Sources {
             ..CameraStatus::default()
         };
         match &camera.state {
-            CameraState::Starting | CameraState::Live => {}
+            CameraState::Starting { after: None } | CameraState::Live => {}
+            CameraState::Starting {
+                after: Some((fault, why)),
+            } => {
+                blame(&mut status, *fault);
+                status.why = Some(why.clone());
+            }
             CameraState::Silent { fault } => blame(&mut status, *fault),
             CameraState::Stopping { fault } => {
                 if let Some(fault) = fault {
@@ -410,6 +416,57 @@ mod tests {
         }
         drop(observer);
         assert_eq!(host.await.unwrap(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_rates_at_the_same_time_takes_nobodys_figures() {
+        let (observer, mut questions) = observer();
+        let host = tokio::spawn(async move {
+            // As a branch: busy for a moment, and not asked a second time meanwhile.
+            let open = Arc::new(AtomicBool::new(false));
+            while let Some(answer) = questions.recv().await {
+                let figures = (!open.swap(true, Ordering::Relaxed)).then(|| {
+                    let (tell, told) = oneshot::channel();
+                    let open = open.clone();
+                    tokio::spawn(async move {
+                        sleep(Duration::from_millis(50)).await;
+                        open.store(false, Ordering::Relaxed);
+                        let _ = tell.send(BranchStatistics::default());
+                    });
+                    told
+                });
+                answer.send(snapshot(figures)).unwrap();
+            }
+        });
+        let (one, two) = tokio::join!(observer.picture(), observer.picture_with_rates());
+        assert_eq!(one.unwrap().viewers[0].sent_bytes, Some(0));
+        // It takes two answers.
+        assert_eq!(two.unwrap().viewers[0].bits_per_s, Some(0.0));
+        host.abort();
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_is_started_again_is_said_to_have_its_fault() {
+        let (mut observer, mut questions) = observer();
+        let now = Instant::now();
+        let mut camera = Camera::starting(now, now, 1);
+        camera.state = CameraState::Starting {
+            after: Some((Fault::NoCamera, "no camera at /dev/video0".into())),
+        };
+        let shared = Arc::get_mut(&mut observer.shared).unwrap();
+        shared.sources.camera = watch::channel(camera).1;
+        tokio::spawn(async move {
+            while let Some(answer) = questions.recv().await {
+                answer.send(snapshot(None)).unwrap();
+            }
+        });
+        let picture = observer.picture().await.unwrap();
+        assert_eq!(picture.camera.fault.as_deref(), Some("no-camera"));
+        let reason = picture.reason.as_deref().unwrap();
+        assert!(
+            reason.ends_with("(starting): no camera at /dev/video0"),
+            "{reason}"
+        );
     }
 
     #[tokio::test]

@@ -15,11 +15,14 @@
 //!   encoder, a driver: a Raspberry Pi's firmware dies of a hundred rebuilds) has a budget;
 //! - no viewer is an input here.
 
+mod pace;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+pub use self::pace::Pace;
 use super::status::{CameraState, CameraStatus, Fault, Picture};
 
 /// How often the frames are counted.
@@ -44,29 +47,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 const SAID_AGAIN: Duration = Duration::from_secs(3600);
 /// Requests for a keyframe while a camera that is back has not given one.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
-
-/// How much patience there is with a camera of this frame rate.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Without a frame for so long, viewers see the slate.
-    slate_after: Duration,
-    /// Without a frame for so long, the camera is restarted.
-    restart_after: Duration,
-    /// A source that gave a frame within this time is alive.
-    alive_within: Duration,
-}
-
-impl Pace {
-    /// Two and five seconds; more where frames come less than twice a second.
-    pub fn of(framerate: u32) -> Self {
-        let frame = Duration::from_secs(1) / framerate.max(1);
-        Self {
-            slate_after: (frame * 4).max(Duration::from_secs(2)),
-            restart_after: (frame * 10).max(Duration::from_secs(5)),
-            alive_within: (frame * 3).max(Duration::from_secs(1)),
-        }
-    }
-}
 
 /// What was seen of the camera so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,6 +119,8 @@ pub enum Report {
 enum State {
     Starting {
         deadline: Instant,
+        /// What went wrong before, and still may be.
+        after: Option<(Fault, String)>,
     },
     Live {
         since: Instant,
@@ -186,6 +168,8 @@ pub struct Care {
     last_encoded: Instant,
     last_tick: Instant,
     asked_for_keyframe: Option<Instant>,
+    /// Since when frames of this run come, and viewers see the slate all the same.
+    unkeyed_since: Option<Instant>,
     had_picture: bool,
     /// `None` while there is a picture.
     trouble: Option<Trouble>,
@@ -212,6 +196,7 @@ impl Care {
             last_encoded: now,
             last_tick: now,
             asked_for_keyframe: None,
+            unkeyed_since: None,
             had_picture: false,
             trouble: Some(Trouble {
                 since: now,
@@ -224,7 +209,7 @@ impl Care {
             actions: VecDeque::new(),
         };
         care.actions.push_back(Action::ShowSlate(Caption::Waiting));
-        care.start(now);
+        care.start(None, now);
         care
     }
 
@@ -246,7 +231,10 @@ impl Care {
     /// How the camera is, for others.
     pub fn status(&self, picture: Option<Picture>) -> CameraStatus {
         let (state, deadline) = match &self.state {
-            State::Starting { deadline } => (CameraState::Starting, *deadline),
+            State::Starting { deadline, after } => {
+                let after = after.clone();
+                (CameraState::Starting { after }, *deadline)
+            }
             State::Live { .. } => (CameraState::Live, self.last_encoded + self.pace.slate_after),
             State::Silent { fault } => (
                 CameraState::Silent { fault: *fault },
@@ -297,16 +285,26 @@ impl Care {
             self.last_encoded = now;
         }
         self.seen = seen;
+        if !seen.slate {
+            self.unkeyed_since = None;
+        }
         let silence = now.saturating_duration_since(self.last_encoded);
         match &self.state {
             State::Starting { .. } if flows => self.live(now),
-            State::Starting { deadline } if now >= *deadline => {
+            State::Starting { deadline, .. } if now >= *deadline => {
                 let fault = self.silent_part(now);
                 self.fault(fault, no_frame(fault, START_WITHIN), now);
             }
             State::Live { .. } if silence >= self.pace.slate_after => self.silent(now),
+            State::Live { .. } if self.waits_for_keyframe(now) => {
+                let time = self.pace.keyframe_within.as_secs();
+                let fault = Fault::EncoderSilent;
+                let why = format!("{}: no keyframe for {time} s", fault.sentence());
+                self.fault(fault, why, now);
+            }
             State::Live { since } => {
-                let steady = now.saturating_duration_since(*since) >= STEADY;
+                // Frames that viewers cannot be shown are no sign that it works.
+                let steady = !seen.slate && now.saturating_duration_since(*since) >= STEADY;
                 self.look_after_picture(steady, now);
             }
             State::Silent { .. } if flows => self.live(now),
@@ -315,7 +313,12 @@ impl Care {
                 self.fault(fault, no_frame(fault, self.pace.restart_after), now);
             }
             State::Stopping { deadline, .. } if now >= *deadline => self.hangs(now),
-            State::Waiting { until, .. } if now >= *until => self.start(now),
+            State::Waiting {
+                until, fault, why, ..
+            } if now >= *until => {
+                let after = (*fault, why.clone());
+                self.start(Some(after), now);
+            }
             _ => {}
         }
     }
@@ -371,7 +374,11 @@ impl Care {
         };
         self.last_source += blind;
         self.last_encoded += blind;
-        if let State::Starting { deadline } | State::Stopping { deadline, .. } = &mut self.state {
+        if let Some(since) = &mut self.unkeyed_since {
+            *since += blind;
+        }
+        if let State::Starting { deadline, .. } | State::Stopping { deadline, .. } = &mut self.state
+        {
             *deadline += blind;
         }
     }
@@ -381,12 +388,13 @@ impl Care {
         self.since = now;
     }
 
-    fn start(&mut self, now: Instant) {
+    fn start(&mut self, after: Option<(Fault, String)>, now: Instant) {
         self.built = false;
+        self.unkeyed_since = None;
         self.last_source = now;
         self.last_encoded = now;
         let deadline = now + START_WITHIN;
-        self.enter(State::Starting { deadline }, now);
+        self.enter(State::Starting { deadline, after }, now);
         self.actions.push_back(Action::Start);
     }
 
@@ -402,7 +410,17 @@ impl Care {
         }
         self.had_picture = true;
         self.asked_for_keyframe = None;
+        if self.seen.slate {
+            // Kept where the frames stop and go on: those of before needed a keyframe as well.
+            self.unkeyed_since.get_or_insert(now);
+        }
         self.look_after_picture(false, now);
+    }
+
+    /// Whether frames have come for too long without one that ends the slate.
+    fn waits_for_keyframe(&self, now: Instant) -> bool {
+        self.unkeyed_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.pace.keyframe_within)
     }
 
     fn look_after_picture(&mut self, steady: bool, now: Instant) {

@@ -70,10 +70,10 @@ struct Keeping {
 
 impl Keeper {
     /// Looks after the camera until it is stopped or given up.
-    pub async fn keep(self, framerate: u32) {
+    pub async fn keep(self, pace: Pace) {
         let mut keeping = Keeping {
             it: self,
-            care: Care::new(Pace::of(framerate), now()),
+            care: Care::new(pace, now()),
             run: None,
             picture: None,
             number: 0,

@@ -72,8 +72,8 @@ impl fmt::Display for Fault {
 /// Where the camera stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraState {
-    /// Its first picture is awaited.
-    Starting,
+    /// Its first picture is awaited. `after` what went wrong before, and why, if anything did.
+    Starting { after: Option<(Fault, String)> },
     /// Frames flow.
     Live,
     /// Frames have stopped to flow; it may be for a moment. Viewers see the slate.
@@ -98,7 +98,7 @@ impl CameraState {
     /// The stable name, for statistics.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Starting => "starting",
+            Self::Starting { .. } => "starting",
             Self::Live => "live",
             Self::Silent { .. } => "silent",
             Self::Stopping { .. } => "stopping",
@@ -139,7 +139,7 @@ impl CameraStatus {
     /// A camera that is about to be started.
     pub fn starting(now: Instant, good_until: Instant, budget: u32) -> Self {
         Self {
-            state: CameraState::Starting,
+            state: CameraState::Starting { after: None },
             since: now,
             slate: true,
             good_until,

@@ -12,6 +12,8 @@ struct Scene {
     encoder: u64,
     /// What a start comes to: a run, or a fault.
     hardware: Result<(), Fault>,
+    /// Whether the encoder gives a keyframe when it is asked.
+    obeys: bool,
     /// Whether what is taken down goes.
     goes: bool,
     up: bool,
@@ -25,12 +27,13 @@ impl Scene {
     fn new() -> Self {
         let now = Instant::now();
         let mut scene = Self {
-            care: Care::new(Pace::of(30), now),
+            care: Care::new(Pace::of(30, None), now),
             now,
             seen: Seen::default(),
             source: 6,
             encoder: 6,
             hardware: Ok(()),
+            obeys: true,
             goes: true,
             up: false,
             starts: Vec::new(),
@@ -66,8 +69,7 @@ impl Scene {
                 Action::ShowSlate(_) => self.seen.slate = true,
                 Action::WantKeyframe => {
                     self.keyframes += 1;
-                    // The encoder obeys.
-                    self.seen.slate = false;
+                    self.seen.slate &= !self.obeys;
                 }
                 Action::Report(report) => self.reports.push(report),
                 Action::GiveUp { why } => self.given_up = Some(why),
@@ -124,6 +126,54 @@ fn a_camera_that_lives_again_tells_of_the_slate_until_its_keyframe() {
 }
 
 #[test]
+fn an_encoder_that_gives_no_keyframe_any_more_is_restarted() {
+    for (interval, patience) in [(None, s(60)), (Some(s(50)), s(100))] {
+        let mut scene = Scene::new();
+        scene.care.pace = Pace::of(30, interval);
+        scene.pass(s(10));
+        // A pause, after which it goes on with frames that need others; and again.
+        scene.obeys = false;
+        let began = scene.now;
+        for _ in 0..2 {
+            scene.encoder = 0;
+            scene.pass(s(3));
+            scene.encoder = 6;
+            scene.pass(s(5));
+            assert_eq!(scene.state(), CameraState::Live);
+        }
+        scene.pass(patience - (scene.now - began));
+        assert!(scene.seen.slate);
+        assert_eq!(scene.state(), CameraState::Live);
+        scene.pass(s(4));
+        assert!(
+            matches!(scene.state(), CameraState::Waiting { fault: Fault::EncoderSilent, why, .. }
+                if why.ends_with(&format!("no keyframe for {} s", patience.as_secs()))),
+            "{:?}",
+            scene.state()
+        );
+        scene.obeys = true;
+        scene.pass(s(2));
+        assert_eq!(scene.state(), CameraState::Live);
+        assert!(!scene.seen.slate);
+        assert_eq!(scene.starts.len(), 2);
+        scene.pass(2 * patience);
+        assert_eq!(scene.starts.len(), 2, "one that gives keyframes goes on");
+    }
+}
+
+#[test]
+fn a_start_after_a_fault_keeps_telling_of_it() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.state(), CameraState::Starting { after: None });
+    scene.pass(s(10));
+    scene.fails(Fault::Failed);
+    (scene.source, scene.encoder) = (0, 0);
+    scene.pass(s(2));
+    let after = Some((Fault::Failed, "cable".to_owned()));
+    assert_eq!(scene.state(), CameraState::Starting { after });
+}
+
+#[test]
 fn a_silent_encoder_is_told_from_a_silent_source_and_both_are_restarted() {
     for (source, fault) in [(6, Fault::EncoderSilent), (0, Fault::SourceSilent)] {
         let mut scene = Scene::new();
@@ -176,7 +226,7 @@ fn a_picture_that_comes_back_by_itself_costs_no_restart() {
 #[test]
 fn a_slow_camera_is_given_more_time() {
     let mut scene = Scene::new();
-    scene.care = Care::new(Pace::of(1), scene.now);
+    scene.care = Care::new(Pace::of(1, None), scene.now);
     scene.up = false;
     scene.carry_out();
     (scene.source, scene.encoder) = (0, 0);
@@ -217,7 +267,7 @@ fn a_missing_camera_is_waited_for_for_ever_and_hardly_talked_of() {
 fn a_device_that_comes_minutes_after_boot_is_taken() {
     let mut scene = Scene::new();
     scene.hardware = Err(Fault::NoCamera);
-    scene.care = Care::new(Pace::of(30), scene.now);
+    scene.care = Care::new(Pace::of(30, None), scene.now);
     scene.up = false;
     scene.carry_out();
     scene.pass(s(300));
