@@ -1,5 +1,5 @@
 //! The time: whether the device's clock can be right, and the clock of everything that runs by rules. Pure, but
-//! for [`is_known_unsynchronised`] and [`now`].
+//! for [`is_known_unsynchronised`], [`now`] and [`until`].
 //!
 //! A board without a battery-backed clock wakes up in 1970, or at the time of its last shutdown. Until the
 //! time is set, no token can be minted that others take and no certificate be judged.
@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::sleep_until;
+
 /// A wall clock that moves so much further than the time that passed was set.
 const JUMP: Duration = Duration::from_secs(2);
 /// In seconds.
@@ -17,6 +19,19 @@ const DAY: i64 = 86_400;
 /// Tokio's clock, so that tests may pause it.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Until then; for ever, where there is nothing to wait for.
+pub async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For the log's fields.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// When this program was built, or a little earlier: no clock that is right shows a time before.

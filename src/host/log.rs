@@ -5,7 +5,10 @@
 use tracing::{Level, debug, info, warn};
 
 use super::action::Report;
-use crate::signaling::message::{Refusal, ViewerId};
+use crate::{
+    clock::milliseconds,
+    signaling::message::{Refusal, ViewerId},
+};
 
 /// Writes one report. Joins, ends and changes of state are `info`; what nothing follows from is `debug`.
 pub fn report(report: &Report) {
@@ -52,7 +55,7 @@ pub fn report(report: &Report) {
             branch,
             took,
         } => {
-            let took_ms = milliseconds(took);
+            let took_ms = milliseconds(*took);
             info!(event = "viewer-live", %viewer, branch = branch.0, took_ms, "media flows to the viewer");
         }
         Report::SpareLost { branch, why } => {
@@ -62,7 +65,7 @@ pub fn report(report: &Report) {
             );
         }
         Report::FirstFrame { branch, took } => {
-            let took_ms = milliseconds(took);
+            let took_ms = milliseconds(*took);
             debug!(branch = branch.0, took_ms, "first picture on its way");
         }
         Report::Disconnected { viewer, branch } => {
@@ -106,7 +109,7 @@ fn ended(report: &Report) {
     let row = end.row();
     let (reason, sentence) = (row.name, row.sentence);
     let detail = detail.as_deref();
-    let after_ms = milliseconds(after);
+    let after_ms = milliseconds(*after);
     if row.level == Level::WARN {
         let against_camera = row.against_camera;
         warn!(
@@ -119,8 +122,4 @@ fn ended(report: &Report) {
             "viewer ended: {sentence}"
         );
     }
-}
-
-fn milliseconds(duration: &std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -362,7 +362,6 @@ impl Host {
             .collect();
         viewers.sort_by_key(|viewer| viewer.branch);
         HostSnapshot {
-            stream_id: self.roster.stream().cloned(),
             viewers,
             closing: self.roster.closing(),
             counts: self.roster.counts(),

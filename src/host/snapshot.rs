@@ -7,14 +7,12 @@ use tokio::sync::oneshot;
 use super::{roster::Counts, tally::Tally};
 use crate::{
     media::{BranchId, statistics::BranchStatistics},
-    signaling::message::{StreamId, ViewerId},
+    signaling::message::ViewerId,
 };
 
 /// What the host knows without asking anybody.
 #[derive(Debug)]
 pub struct HostSnapshot {
-    /// The stream as the lobby knows it now.
-    pub stream_id: Option<StreamId>,
     /// In the order in which they joined.
     pub viewers: Vec<Watching>,
     /// Branches on their way out.

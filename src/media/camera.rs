@@ -257,13 +257,13 @@ impl Camera {
 
     /// Stops source and encoder and closes the device. Branches still open fall silent.
     pub async fn stop(&self) {
-        let mut stop = self
+        let stop = self
             .shared
             .stop
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(stop) = stop.take() {
+        if let Some(stop) = stop {
             let _ = stop.send(());
         }
         let ended = |status: &CameraStatus| matches!(status.state, CameraState::Ended { .. });

@@ -378,7 +378,6 @@ mod tests {
 
     fn snapshot(statistics: Option<oneshot::Receiver<BranchStatistics>>) -> HostSnapshot {
         HostSnapshot {
-            stream_id: None,
             viewers: vec![Watching {
                 number: 1,
                 id: ViewerId::new("0123456789"),

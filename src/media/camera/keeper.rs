@@ -18,7 +18,7 @@ use super::{
     status::{CameraState, CameraStatus, Fault, Picture},
 };
 use crate::{
-    clock::now,
+    clock::{milliseconds, now},
     media::{CameraEvent, MediaEvent, bus::About, h264},
 };
 
@@ -403,8 +403,4 @@ impl Keeping {
             changed
         });
     }
-}
-
-fn milliseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

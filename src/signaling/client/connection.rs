@@ -14,10 +14,11 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use serde_json::Value;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::{debug, error};
 
 use super::{Done, Line, LineCommand, failure::Failure};
+use crate::clock::until;
 use crate::network::{self, Network};
 use crate::signaling::{
     client::LineEvent,
@@ -161,8 +162,8 @@ impl<'a> Connection<'a> {
             // Before the tick: a ping that has come and was not read yet is no silence.
             frame = self.reader.next(), if listening => Turn::Frame(frame),
             later = network::next(&mut line.network) => Turn::Network(later),
-            () = at(stalled) => Turn::Stalled,
-            () = at(tick) => Turn::Tick,
+            () = until(stalled) => Turn::Stalled,
+            () = until(tick) => Turn::Tick,
         }
     }
 
@@ -335,13 +336,6 @@ fn is_break(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::UnexpectedEof
     )
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Frames on their way out.
