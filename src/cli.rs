@@ -178,7 +178,8 @@ fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> Ex
 /// libc's exit(3) runs what libraries left to be done at the end; a driver's or an encoder's stuck thread may
 /// hold a lock that one of them needs. Then the process aborts instead.
 fn end_for_certain() {
-    std::thread::spawn(|| {
+    // Without a thread for it, systemd's TimeoutStopSec= does the same.
+    let _ = std::thread::Builder::new().spawn(|| {
         std::thread::sleep(EXIT_WITHIN);
         std::process::abort();
     });

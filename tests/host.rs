@@ -19,7 +19,7 @@ use perch::{
     media::{
         MediaEvent,
         camera::{Camera, CameraSettings},
-        profile::LaunchText,
+        profile::{LaunchText, ProfileError},
         sdp::CandidatePolicy,
         statistics::{BranchStatistics, NetworkPath},
     },
@@ -62,6 +62,10 @@ struct Stage {
 
 impl Stage {
     async fn set(max_viewers: usize) -> Self {
+        Self::with(max_viewers, CameraSettings::fixed(launch())).await
+    }
+
+    async fn with(max_viewers: usize, settings: CameraSettings) -> Self {
         gst::init().expect("GStreamer starts");
         // Shown where a test fails: RUST_LOG=perch=debug.
         let _ = tracing_subscriber::fmt()
@@ -69,7 +73,7 @@ impl Stage {
             .with_test_writer()
             .try_init();
         let (media, media_events) = mpsc::unbounded_channel();
-        let camera = Camera::open(CameraSettings::fixed(launch()), media.clone())
+        let camera = Camera::open(settings, media.clone())
             .await
             .expect("the test picture runs");
         let (line, commands) = mpsc::channel(8);
@@ -454,6 +458,22 @@ async fn a_camera_that_fails_ends_the_host_and_names_the_camera() {
         .expect_err("the camera is gone");
     assert_eq!(failed.to_string(), "the camera failed: unplugged");
     stage.camera.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_whose_task_panics_ends_the_host() {
+    let mut settings = CameraSettings::fixed(launch());
+    let starts = AtomicU64::new(0);
+    settings.planning = Arc::new(move || match starts.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(ProfileError::NoCamera { why: String::new() }),
+        _ => panic!("on purpose"),
+    });
+    let stage = Stage::with(1, settings).await;
+    let outcome = timeout(PATIENCE, stage.host).await.expect("the host ends");
+    let failed = outcome
+        .expect("without a panic")
+        .expect_err("nobody looks after the camera");
+    assert!(matches!(failed, HostError::TaskGone("camera")), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

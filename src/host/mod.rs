@@ -21,7 +21,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{sleep_until, timeout, timeout_at},
+    time::{timeout, timeout_at},
 };
 use tracing::{debug, warn};
 
@@ -33,12 +33,15 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    clock::now,
+    clock::{now, until},
     config::Viewers,
     media::{
         BranchId, CameraEvent, MediaEvent,
         branch::Branch,
-        camera::{Camera, status::CameraStatus},
+        camera::{
+            Camera,
+            status::{CameraState, CameraStatus},
+        },
     },
     network::{self, Network},
     signaling::{
@@ -221,13 +224,14 @@ impl Host {
             }
             Some(answer) = links.questions.recv() => Ok(Input::Question(answer)),
             network = network::next(&mut links.network) => Ok(Input::Network(network)),
-            slate = next_slate(&mut self.camera_status) => Ok(Input::Camera { slate }),
+            slate = next_slate(&mut self.camera_status) => slate
+                .map(|slate| Input::Camera { slate })
+                .ok_or(HostError::TaskGone("camera")),
             event = links.line_events.recv() => {
                 event.map(Input::Line).ok_or(HostError::TaskGone("line"))
             }
-            event = links.media_events.recv() => {
-                event.map(Input::Media).ok_or(HostError::TaskGone("camera"))
-            }
+            // Never closed: the camera itself holds the other end.
+            Some(event) = links.media_events.recv() => Ok(Input::Media(event)),
         }
     }
 
@@ -425,18 +429,14 @@ impl Host {
     }
 }
 
-/// Whether viewers are shown the slate, as soon as the camera's status is another one. Never, once it is gone:
-/// the camera says itself why.
-async fn next_slate(status: &mut watch::Receiver<CameraStatus>) -> bool {
+/// Whether viewers are shown the slate, as soon as the camera's status is another one; `None` where the camera's task is
+/// gone and has not said that it ends: it has panicked.
+async fn next_slate(status: &mut watch::Receiver<CameraStatus>) -> Option<bool> {
     match status.changed().await {
-        Ok(()) => status.borrow_and_update().slate,
-        Err(_) => std::future::pending().await,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+        Ok(()) => Some(status.borrow_and_update().slate),
+        Err(_) if matches!(status.borrow().state, CameraState::Ended { .. }) => {
+            std::future::pending().await
+        }
+        Err(_) => None,
     }
 }

@@ -35,8 +35,12 @@ pub struct Running(pub gst::Pipeline);
 impl Drop for Running {
     fn drop(&mut self) {
         let pipeline = self.0.clone();
-        // Not on the loop, which must not wait, and not of it, which may be at its end.
-        std::thread::spawn(move || shut(&pipeline));
+        // Not on the loop, which must not wait, and not of it, which may be at its end. Where there is no thread
+        // left, a wait is better than a pipeline that plays on.
+        let elsewhere = std::thread::Builder::new().spawn(move || shut(&pipeline));
+        if elsewhere.is_err() {
+            shut(&self.0);
+        }
     }
 }
 
