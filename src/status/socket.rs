@@ -6,12 +6,19 @@
 use std::{
     env, fs, io,
     io::Read as _,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream as BlockingStream},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::PermissionsExt as _, net::UnixStream as BlockingStream},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use nix::sys::{
+    socket::{self as sys, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::SendTimeout},
+    time::{TimeVal, TimeValLike as _},
+};
 use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -35,8 +42,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// No daemon says more than this.
 const LONGEST: u64 = 4 << 20;
-/// How long `perch status` waits for a daemon: longer than a daemon waits for its host.
-pub const PATIENCE: Duration = Duration::from_secs(6);
+/// How long `perch status` waits for a daemon: longer than [`ANSWER_WITHIN`], after which a daemon that is well
+/// hangs up.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Where there is a socket already: how long whoever is behind it may take to let somebody in.
+const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why there is no socket. The daemon does without.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +125,13 @@ pub fn open(path: &Path, observer: Observer) -> Result<StatusSocket, OpenError> 
     }
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if BlockingStream::connect(path).is_ok() {
-                return Err(OpenError::Taken(path.to_owned()));
+            match connect(path, TAKEN_WITHIN) {
+                Ok(_) => return Err(OpenError::Taken(path.to_owned())),
+                // So many wait for its answer that there is no place for one more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(OpenError::Taken(path.to_owned()));
+                }
+                Err(_) => {}
             }
             // A daemon that was killed left it behind.
             fs::remove_file(path).map_err(failed)?;
@@ -176,6 +191,21 @@ pub fn ask(path: &Path, patience: Duration) -> Result<Status, AskError> {
     serde_json::from_value(value).map_err(garbage)
 }
 
+/// As [`BlockingStream::connect`], which waits for ever where the other end lets nobody in: `WouldBlock` after `patience`.
+fn connect(path: &Path, patience: Duration) -> io::Result<BlockingStream> {
+    let socket = sys::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    // It bounds connect(2) as well (unix(7) has no other way).
+    sys::setsockopt(&socket, SendTimeout, &patience)?;
+    sys::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket.into())
+}
+
 fn read(path: &Path, patience: Duration) -> Result<Vec<u8>, AskError> {
     let deadline = Instant::now() + patience;
     let owned = || path.to_owned();
@@ -188,7 +218,7 @@ fn read(path: &Path, patience: Duration) -> Result<Vec<u8>, AskError> {
             source,
         },
     };
-    let mut stream = BlockingStream::connect(path).map_err(failed)?;
+    let mut stream = connect(path, patience).map_err(failed)?;
     let mut text = Vec::new();
     let mut piece = [0; 16 * 1024];
     loop {
@@ -212,5 +242,35 @@ fn read(path: &Path, patience: Duration) -> Result<Vec<u8>, AskError> {
                 why: format!("it says more than {LONGEST} bytes"),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as BlockingListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_lets_nobody_in_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        let listener = BlockingListener::bind(&path).unwrap();
+        // Fills the queue of those who wait to be let in.
+        let short = Duration::from_millis(50);
+        let waiting: Vec<_> = std::iter::from_fn(|| connect(&path, short).ok())
+            .take(10_000)
+            .collect();
+        assert!(waiting.len() < 10_000, "the queue has an end");
+        let asked = ask(&path, short);
+        assert!(matches!(asked, Err(AskError::Hung(..))), "{asked:?}");
+        drop((listener, waiting));
+        let asked = ask(&path, short);
+        assert!(matches!(asked, Err(AskError::NotRunning(_))), "{asked:?}");
+    }
+
+    #[test]
+    fn a_daemon_has_time_to_say_that_it_cannot_tell() {
+        assert!(PATIENCE > ANSWER_WITHIN);
     }
 }
