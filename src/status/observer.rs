@@ -68,6 +68,9 @@ pub struct Observer {
 #[derive(Debug)]
 struct Shared {
     sources: Sources,
+    /// Held by whoever gathers: a branch answers one question at a time, so two who asked at once would each have
+    /// some of the figures.
+    gathering: Mutex<()>,
     latest: Mutex<Option<(Instant, Arc<Status>)>>,
     with_rates: Mutex<Option<(Instant, Arc<Status>)>>,
 }
@@ -77,6 +80,7 @@ impl Observer {
         Self {
             shared: Arc::new(Shared {
                 sources,
+                gathering: Mutex::default(),
                 latest: Mutex::default(),
                 with_rates: Mutex::default(),
             }),
@@ -91,7 +95,7 @@ impl Observer {
         {
             return Ok(picture.clone());
         }
-        let picture = Arc::new(self.shared.sources.gather().await?);
+        let picture = Arc::new(self.shared.gather().await?);
         *latest = Some((Instant::now(), picture.clone()));
         Ok(picture)
     }
@@ -104,14 +108,20 @@ impl Observer {
         {
             return Ok(picture.clone());
         }
-        let sources = &self.shared.sources;
-        let (before, since) = (sources.gather().await?, Instant::now());
+        let (before, since) = (self.shared.gather().await?, Instant::now());
         sleep(RATE_SPAN).await;
-        let mut picture = sources.gather().await?;
+        let mut picture = self.shared.gather().await?;
         add_rates(&mut picture, &before, since.elapsed());
         let picture = Arc::new(picture);
         *latest = Some((Instant::now(), picture.clone()));
         Ok(picture)
+    }
+}
+
+impl Shared {
+    async fn gather(&self) -> Result<Status, HostSilent> {
+        let _turn = self.gathering.lock().await;
+        self.sources.gather().await
     }
 }
 
@@ -350,6 +360,8 @@ fn seconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::{
         host::{roster::Counts, tally::Tally},
