@@ -17,7 +17,7 @@ mod transport;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -228,6 +228,8 @@ struct Pipeline {
     answer: Option<String>,
     /// RTCP of the viewer is being reported.
     listens: bool,
+    /// The most packets that the viewer has said it missed.
+    lost: Arc<AtomicU64>,
     /// No new work for `webrtcbin`'s own thread.
     closing: Arc<AtomicBool>,
 }
@@ -283,6 +285,7 @@ impl Pipeline {
             offered: false,
             answer: None,
             listens: false,
+            lost: Arc::default(),
             closing: Arc::default(),
         };
         opened.connect(reporter);
@@ -428,10 +431,11 @@ impl Pipeline {
     }
 
     fn tell(&self, question: Question) {
+        let lost = self.lost.clone();
         let promise = gst::Promise::with_change_func(move |reply| {
             let Question { answer, asked } = question;
             if let Ok(Some(reply)) = reply {
-                let _ = answer.send(BranchStatistics::read(reply));
+                let _ = answer.send(BranchStatistics::read(reply).losing_no_less(&lost));
             }
             drop(asked);
         });

@@ -5,7 +5,10 @@
 //! only the latest is kept, which may be that of the sound. Bytes and packets are therefore summed over all
 //! streams, and loss and round trip are taken from whichever report there is.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use gst_webrtc::WebRTCStatsType;
 
@@ -15,7 +18,8 @@ pub struct BranchStatistics {
     /// RTP payload handed to the network since the branch was opened.
     pub sent_bytes: u64,
     pub sent_packets: u64,
-    /// Packets that the viewer has missed in all; retransmission may have brought them later.
+    /// Packets that the viewer has missed in all, of the stream that missed most; retransmission may have brought
+    /// them later.
     pub lost_packets: Option<u64>,
     /// Share of packets missed between the viewer's last two reports, 0 to 1 (RFC 3550 §6.4.1).
     pub loss: Option<f64>,
@@ -46,6 +50,15 @@ impl BranchStatistics {
             }
         }
         found
+    }
+
+    /// The latest report may be of the stream that lost less, and duplicates take from the count: it is never
+    /// less than `most`, the highest that was told before.
+    pub(super) fn losing_no_less(mut self, most: &AtomicU64) -> Self {
+        if let Some(lost) = &mut self.lost_packets {
+            *lost = most.fetch_max(*lost, Ordering::Relaxed).max(*lost);
+        }
+        self
     }
 
     fn add_sent(&mut self, outbound: &gst::StructureRef) {
@@ -147,6 +160,24 @@ mod tests {
                 path: Some(NetworkPath::Direct),
             }
         );
+    }
+
+    #[test]
+    fn the_count_of_lost_packets_only_grows() {
+        let most = AtomicU64::new(0);
+        let told = |lost| {
+            let lost_packets = lost;
+            let found = BranchStatistics {
+                lost_packets,
+                ..BranchStatistics::default()
+            };
+            found.losing_no_less(&most).lost_packets
+        };
+        assert_eq!(told(None), None);
+        // Video, sound, video, a duplicate.
+        let reports = [7, 1, 9, 8].map(|lost| told(Some(lost)));
+        assert_eq!(reports, [Some(7), Some(7), Some(9), Some(9)]);
+        assert_eq!(told(None), None);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Page<'_> {
         let rebuilds = totals.rebuilt.iter().map(|(reason, count)| ([("reason", reason.as_str())], *count as f64));
         self.labelled(MetricType::Counter, "perch_viewer_rebuilds_total", "Viewers' branches that were replaced.", rebuilds)?;
         self.counter("perch_viewer_disconnects_total", "Viewers that were lost, perhaps for a moment.", totals.disconnected as f64)?;
-        self.counter("perch_viewer_recoveries_total", "Such viewers that were found again.", totals.recovered as f64)?;
+        self.counter("perch_viewer_recoveries_total", "Viewers that were lost and found again on the same connection.", totals.recovered as f64)?;
         self.counter("perch_ignored_messages_total", "Messages of viewers that nothing followed from.", totals.ignored as f64)?;
         self.gauge("perch_branches_closing", "Branches that are being taken down.", totals.closing as f64)?;
         self.times("perch_viewer_join_to_media_seconds", "From a viewer's join to the moment when media may flow to it.", &status.went_live)?;
@@ -160,7 +160,7 @@ impl Page<'_> {
         let (counter, gauge) = (|| MetricType::Counter, || MetricType::Gauge);
         each(counter(), "perch_viewer_sent_bytes_total", "RTP payload handed to the network.", |viewer| viewer.sent_bytes.map(|count| count as f64))?;
         each(counter(), "perch_viewer_sent_packets_total", "RTP packets handed to the network.", |viewer| viewer.sent_packets.map(|count| count as f64))?;
-        each(counter(), "perch_viewer_lost_packets_total", "Packets that the viewer has missed.", |viewer| viewer.lost_packets.map(|count| count as f64))?;
+        each(counter(), "perch_viewer_lost_packets_total", "Packets that the viewer has missed, of the stream that missed most.", |viewer| viewer.lost_packets.map(|count| count as f64))?;
         each(gauge(), "perch_viewer_loss_ratio", "Share of packets missed between the viewer's last two reports.", |viewer| viewer.loss)?;
         each(gauge(), "perch_viewer_round_trip_seconds", "Round trip, by the viewer's last report.", |viewer| viewer.round_trip_s)?;
         each(gauge(), "perch_viewer_relayed", "Whether a TURN server carries the media.", |viewer| viewer.path.as_ref().map(|path| flag(path == "relay")))
