@@ -88,7 +88,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let (line, line_commands) = mpsc::channel(LINE_QUEUE);
     let (line_reports, line_events) = mpsc::channel(LINE_QUEUE);
     let (line_state, line_states) = watch::channel(LineState::default());
-    let (network_shown, network) = watch::channel(Network::read());
+    let (network_shown, network) = watch::channel(Network::read().unwrap_or_default());
     tokio::spawn(network::follow(network_shown));
     let settings = line_settings(&config, embedded.as_ref())?;
     let line_task = tokio::spawn(client::run(

@@ -5,7 +5,7 @@
 
 mod listen;
 
-use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, fs, io, net::IpAddr, time::Duration};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use tokio::{
@@ -41,19 +41,13 @@ pub struct Change {
 }
 
 impl Network {
-    /// How it is now. What cannot be read counts as not there.
-    pub fn read() -> Self {
-        let addresses = getifaddrs().map_or_else(
-            |error| {
-                debug!(%error, "the interfaces cannot be listed");
-                BTreeSet::new()
-            },
-            |interfaces| interfaces.filter_map(|one| address(&one)).collect(),
-        );
+    /// How it is now; an error where the interfaces cannot be listed, as in a process without free descriptors.
+    pub fn read() -> io::Result<Self> {
+        let addresses = getifaddrs()?.filter_map(|one| address(&one)).collect();
         let table = |file| fs::read_to_string(file).unwrap_or_default();
         let mut routes = default_routes_v4(&table("/proc/net/route"));
         routes.extend(default_routes_v6(&table("/proc/net/ipv6_route")));
-        Self { addresses, routes }
+        Ok(Self { addresses, routes })
     }
 
     /// What has changed until `later`.
@@ -136,22 +130,40 @@ pub async fn next(seen: &mut watch::Receiver<Network>) -> Network {
 
 /// Keeps `shown` up to date for as long as somebody looks.
 pub async fn follow(shown: watch::Sender<Network>) {
-    let mut listener = Listener::open()
+    let listener = Listener::open()
         .inspect_err(|error| {
             debug!(%error, "the kernel does not tell of changes; asking it every few seconds");
         })
         .ok();
+    look(shown, listener, Network::read).await;
+}
+
+async fn look(
+    shown: watch::Sender<Network>,
+    mut listener: Option<Listener>,
+    mut read: impl FnMut() -> io::Result<Network>,
+) {
     loop {
         // The first look is after the socket is open: nothing falls between the two.
-        let now = Network::read();
-        shown.send_if_modified(|known| {
-            let changed = *known != now;
-            *known = now;
-            changed
-        });
+        let seen = match read() {
+            Ok(now) => {
+                shown.send_if_modified(|known| {
+                    let changed = *known != now;
+                    *known = now;
+                    changed
+                });
+                true
+            }
+            Err(error) => {
+                // What was known stays: that nothing can be seen does not say that all is lost.
+                debug!(%error, "the interfaces cannot be listed; trying again soon");
+                false
+            }
+        };
         tokio::select! {
             () = shown.closed() => return,
             () = next_change(&mut listener) => {}
+            () = sleep(POLL), if !seen => {}
         }
     }
 }
@@ -196,6 +208,26 @@ mod tests {
         let gone = before.change(&network(&[], &["eth0 x"]));
         assert_eq!(gone.lost.len(), 2);
         assert!(!gone.opens_a_way());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_fails_loses_no_address_and_is_made_again() {
+        let first = network(&["192.0.2.1"], &[]);
+        let later = network(&["192.0.2.2"], &[]);
+        let (shown, mut seen) = watch::channel(first.clone());
+        let mut looks = [
+            Err(io::Error::from_raw_os_error(24)),
+            Err(io::Error::from_raw_os_error(24)),
+            Ok(later.clone()),
+        ]
+        .into_iter();
+        let following = tokio::spawn(look(shown, None, move || {
+            looks.next().unwrap_or_else(|| Ok(Network::default()))
+        }));
+        let began = Instant::now();
+        assert_eq!(next(&mut seen).await, later);
+        assert_eq!(began.elapsed(), 2 * POLL);
+        following.abort();
     }
 
     #[test]
