@@ -49,6 +49,12 @@ const LEAST_WAIT: Duration = Duration::from_secs(2);
 /// What tells one content of the token's file from another, where it can be looked at.
 type Stamp = Option<(SystemTime, u64)>;
 
+/// What was seen before a dial.
+struct Before {
+    stamp: Stamp,
+    jumps: Jumps,
+}
+
 /// What the line needs to know.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -126,6 +132,7 @@ struct Line {
     known_network: Network,
     /// The network has changed for the better, perhaps, since the last dial began.
     way_opened: bool,
+    /// Of the credentials.
     reader: Reader,
     /// Of the certificates: where theirs hang, the credentials' do not.
     roots: Reader,
@@ -158,6 +165,7 @@ impl Line {
 
     /// One dial, the life of the line that follows, and the wait after it.
     async fn once(&mut self, settings: &ClientSettings) -> Option<()> {
+        let before = self.look(settings).await?;
         let failure = match self.clock_failure(settings) {
             Some(failure) => failure,
             None => match self.attempt(settings).await? {
@@ -172,7 +180,15 @@ impl Line {
             self.down = true;
             self.mail.push(LineEvent::Lost { why });
         }
-        self.rest(wait, &failure, settings).await
+        self.rest(wait, &failure, before, settings).await
+    }
+
+    /// How clock and token are before a dial: what changes during it is as good as what changes after.
+    async fn look(&mut self, settings: &ClientSettings) -> Option<Before> {
+        Some(Before {
+            stamp: self.stamp(settings).await?,
+            jumps: Jumps::new(Instant::now(), SystemTime::now()),
+        })
     }
 
     /// Dials, and lives with what comes of it.
@@ -229,11 +245,12 @@ impl Line {
         &mut self,
         wait: Duration,
         failure: &Failure,
+        before: Before,
         settings: &ClientSettings,
     ) -> Option<()> {
         let began = tokio::time::Instant::now();
-        let stamp = self.stamp(failure, settings).await?;
-        let mut jumps = Jumps::new(Instant::now(), SystemTime::now());
+        let Before { stamp, mut jumps } = before;
+        let by_token = failure.cause() == Cause::Token;
         let mut network = self.network.clone();
         while let left = wait.saturating_sub(began.elapsed())
             && !left.is_zero()
@@ -250,7 +267,11 @@ impl Line {
             }
             let way = self.way_opened;
             let set = jumps.look(Instant::now(), SystemTime::now());
-            let renewed = self.stamp(failure, settings).await?;
+            let renewed = if by_token {
+                self.stamp(settings).await?
+            } else {
+                None
+            };
             let renewed = renewed.is_some() && renewed != stamp;
             let early = (way && began.elapsed() >= LEAST_WAIT.min(wait))
                 || (set && failure.may_be_the_clock())
@@ -268,10 +289,9 @@ impl Line {
         Some(())
     }
 
-    /// Changes when there may be another token than the one that failed. Where the file cannot be looked at in
-    /// time, there is none.
-    async fn stamp(&mut self, failure: &Failure, settings: &ClientSettings) -> Option<Stamp> {
-        if failure.cause() != Cause::Token {
+    /// Changes when there may be another token. Where the file cannot be looked at in time, there is none.
+    async fn stamp(&mut self, settings: &ClientSettings) -> Option<Stamp> {
+        if settings.credentials.file().is_none() {
             return Some(None);
         }
         let (reader, credentials) = (self.reader.clone(), settings.credentials.clone());
@@ -309,6 +329,12 @@ impl Line {
                     "the line to the lobby has been down for {minutes} minutes: {why}"
                 );
             }
+            News::Again => warn!(
+                event = "line-still-lost",
+                reason,
+                retry_in_s,
+                "the line to the lobby comes and goes, and is lost again: {why}"
+            ),
             News::Known => debug!(
                 reason,
                 retry_in_s, "the line to the lobby is still down: {why}"

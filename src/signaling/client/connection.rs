@@ -270,7 +270,7 @@ impl<'a> Connection<'a> {
             Err(EmitError::NotConnected) => debug!(event, "not sent: the line is not up yet"),
             Err(problem) => error!(
                 event = "message-unsendable",
-                message = event,
+                name = event,
                 "not sent: {problem}"
             ),
         }

@@ -20,6 +20,8 @@ pub(super) enum News {
     Cause,
     /// Told long ago, and it lasts.
     Lasting,
+    /// Told long ago; the line was live since then, and not for long.
+    Again,
     Known,
 }
 
@@ -46,7 +48,12 @@ impl Record {
             .last_told
             .is_none_or(|told| now.saturating_duration_since(told) >= REMINDER)
         {
-            News::Lasting
+            let (since, told) = (self.down_since, self.last_told);
+            if since > told {
+                News::Again
+            } else {
+                News::Lasting
+            }
         } else {
             return News::Known;
         };
@@ -108,6 +115,26 @@ mod tests {
             .collect();
         assert_eq!(told[0], News::Cause);
         assert_eq!(told[1..], [News::Lasting; 9]);
+    }
+
+    #[test]
+    fn a_line_that_comes_and_goes_is_not_said_to_have_been_down_all_the_time() {
+        let begin = Instant::now();
+        let mut record = Record::default();
+        assert_eq!(record.failed(Cause::BrokeOff, begin), News::Cause);
+        // Live for a moment, every minute.
+        for minute in 1..60 {
+            let now = begin + Duration::from_secs(60) * minute;
+            record.live(now - Duration::from_secs(5));
+            assert_eq!(record.failed(Cause::BrokeOff, now), News::Known);
+        }
+        record.live(begin + REMINDER - Duration::from_secs(5));
+        assert_eq!(
+            record.failed(Cause::BrokeOff, begin + REMINDER),
+            News::Again
+        );
+        let later = begin + REMINDER * 2;
+        assert_eq!(record.failed(Cause::BrokeOff, later), News::Lasting);
     }
 
     #[test]

@@ -51,10 +51,28 @@ impl Bench {
     }
 
     async fn rest(&mut self) -> Duration {
+        let before = self.look().await;
+        self.rest_after(&Failure::BrokeOff, before).await
+    }
+
+    async fn look(&mut self) -> Before {
+        let look = self.line.look(&self.settings).await;
+        look.expect("the host is there")
+    }
+
+    async fn rest_after(&mut self, failure: &Failure, before: Before) -> Duration {
         let began = tokio::time::Instant::now();
-        let rest = self.line.rest(LONG, &Failure::BrokeOff, &self.settings);
+        let rest = self.line.rest(LONG, failure, before, &self.settings);
         rest.await.expect("the host is there");
         began.elapsed()
+    }
+
+    /// A dial that comes to nothing.
+    async fn fail(&mut self) -> Failure {
+        match self.line.attempt(&self.settings).await {
+            Some(Ending::Failed(failure)) => failure,
+            _ => panic!("there is no token to dial with"),
+        }
     }
 }
 
@@ -102,6 +120,38 @@ async fn a_change_at_the_beginning_of_the_wait_is_not_forgotten() {
     };
     let (rested, ()) = tokio::join!(bench.rest(), change);
     assert!(is_cut_short(rested), "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_renewed_during_the_dial_is_not_waited_with() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "no token").unwrap();
+    let mut bench = Bench::new(file.path().to_owned());
+    let before = bench.look().await;
+    let failure = bench.fail().await;
+    assert_eq!(failure.cause(), Cause::Token);
+    std::fs::write(file.path(), "none either, but another one").unwrap();
+    let rested = bench.rest_after(&failure, before).await;
+    assert!(rested <= LOOK_EVERY, "{rested:?}");
+
+    let before = bench.look().await;
+    let failure = bench.fail().await;
+    let rested = bench.rest_after(&failure, before).await;
+    assert!(rested >= LONG, "it is the same: {rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_during_the_dial_is_not_waited_with() {
+    let mut bench = Bench::new("/nonexistent/token".into());
+    let set = SystemTime::now() - Duration::from_secs(3600);
+    let before = Before {
+        stamp: None,
+        jumps: Jumps::new(Instant::now(), set),
+    };
+    let failure = bench.fail().await;
+    assert!(failure.may_be_the_clock());
+    let rested = bench.rest_after(&failure, before).await;
+    assert!(rested <= LOOK_EVERY, "{rested:?}");
 }
 
 #[tokio::test]
