@@ -316,12 +316,15 @@ fn print_watch_link(links: &[String]) {
     }
 }
 
+/// systemd's `StateDirectory=perch`.
+pub(crate) const SYSTEM_STATE_DIR: &str = "/var/lib/perch";
+
 /// Where keys live: systemd's StateDirectory, the system's place for root, else the user's own.
 pub(crate) fn state_dir() -> anyhow::Result<PathBuf> {
     let dir = if let Some(dir) = env::var_os("STATE_DIRECTORY") {
         PathBuf::from(dir)
     } else if is_root() {
-        PathBuf::from("/var/lib/perch")
+        PathBuf::from(SYSTEM_STATE_DIR)
     } else {
         env::var_os("XDG_STATE_HOME")
             .map(PathBuf::from)

@@ -19,7 +19,13 @@ const LITTLE: u64 = 128 << 20;
 pub(super) async fn examine() -> Vec<Finding> {
     let account = Account::of_service().await;
     let looked = spawn_blocking(move || {
-        let state = app::state_dir().ok();
+        let given = env::var_os("STATE_DIRECTORY").is_some();
+        let state = if account.is_us || given {
+            app::state_dir().ok()
+        } else {
+            // Ours is none of the service's business.
+            Some(PathBuf::from(app::SYSTEM_STATE_DIR))
+        };
         let cache =
             env::var_os("CACHE_DIRECTORY").map_or_else(|| "/var/cache/perch".into(), PathBuf::from);
         // Without systemd there is no cache of our own.
@@ -31,6 +37,20 @@ pub(super) async fn examine() -> Vec<Finding> {
             .collect()
     });
     looked.await.unwrap_or_default()
+}
+
+/// Only of the service's own directories is it known whose they should be.
+fn mend(directory: &Path, user: &str) -> String {
+    let shown = directory.display();
+    let of_service = ["/var/lib/perch", "/var/cache/perch"]
+        .iter()
+        .any(|own| directory.starts_with(own));
+    if of_service {
+        format!("`chown -R {user}: {shown}`, and see that it is not mounted read-only")
+    } else {
+        "see whose it is and that it is not mounted read-only, or set STATE_DIRECTORY to another"
+            .to_owned()
+    }
 }
 
 fn directory_finding(directory: &Path, account: &Account) -> Finding {
@@ -69,7 +89,7 @@ fn judge(directory: &Path, free: u64, writable: Option<bool>, user: &str) -> Fin
         Some(false) => Finding::fault(
             CHECK,
             format!("{shown}: {user} may not write there"),
-            format!("`chown -R {user}: {shown}`, and see that it is not mounted read-only"),
+            mend(directory, user),
         ),
         Some(true) if free < LITTLE => Finding::note(CHECK, what),
         Some(true) => Finding::ok(CHECK, format!("{what}, writable")),
@@ -138,5 +158,13 @@ mod tests {
         assert!(!look(0o777).what.contains("may not write"));
         let below = directory_finding(&directory.path().join("new/er"), &user);
         assert!(!below.what.contains("may not write"), "{below:?}");
+    }
+
+    #[test]
+    fn nobodys_home_is_given_away() {
+        let own = mend(Path::new("/var/lib/perch"), "perch");
+        assert!(own.contains("`chown -R perch: /var/lib/perch`"), "{own}");
+        let home = mend(Path::new("/home/ada/.local/state/perch"), "perch");
+        assert!(!home.contains("chown"), "{home}");
     }
 }
