@@ -70,7 +70,7 @@ async fn run(
     let (taker, clock) = (outlet.clone(), time.clone());
     let starting = on_blocking_thread(move || start(&launch, &taker, &clock, heard));
     let (running, outcome) = match started(starting).await {
-        Err(why) => return Some(why),
+        Err(why) => return Some(said(&mut hears).unwrap_or(why)),
         Ok(running) => {
             let outcome = listen(&mut hears, text, lost).await;
             (running, outcome)
@@ -95,6 +95,14 @@ async fn started<T>(starting: impl Future<Output = T>) -> T {
             starting.await
         }
     }
+}
+
+/// What an element has said of its fault. GStreamer itself only says that a state was not reached.
+fn said(hears: &mut mpsc::Receiver<Heard>) -> Option<String> {
+    std::iter::from_fn(|| hears.try_recv().ok()).find_map(|heard| match heard {
+        Heard::Failed(why) => Some(why),
+        Heard::Piece => None,
+    })
 }
 
 fn warn_of_hang() {
@@ -234,5 +242,17 @@ mod tests {
         drop(writer.expect("somebody reads"));
         next(&mut log, "sound-lost").await;
         keeping.abort();
+    }
+
+    #[tokio::test]
+    async fn a_device_that_cannot_be_opened_says_why() {
+        crate::media::init().expect("GStreamer starts");
+        let time = TimeBase::now();
+        let outlet = Arc::new(Outlet::for_sound(&time));
+        let launch = "filesrc location=/nonexistent/microphone ! identity".to_owned();
+        let (_wanted, mut text) = watch::channel(None);
+        let why = run(launch, &mut text, &outlet, &time, &mut false).await;
+        let why = why.expect("it does not start");
+        assert!(why.contains("/nonexistent/microphone"), "{why}");
     }
 }
