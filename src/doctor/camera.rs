@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     media::{
-        self, InitError, check, devices,
+        self, check, devices,
         profile::{Plan, ProfileError},
         trial::{self, Trial},
     },
@@ -28,22 +28,21 @@ use crate::{
 
 const CAMERA: &str = "camera";
 const ENCODER: &str = "encoder";
+/// For GStreamer's first look at its plugins: half a minute on a slow board.
+const PLUGINS_SEEN_WITHIN: Duration = Duration::from_secs(60);
 /// For taking the trial's pipeline down.
 const TEARDOWN: Duration = Duration::from_millis(800);
 
 pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
+    if let Err(fault) = start_gstreamer().await {
+        return vec![fault];
+    }
     let deadline = Instant::now() + CHECK_ENDS_WITHIN;
     let wanted = config.clone();
-    let planned = spawn_blocking(move || -> Result<_, InitError> {
-        media::init()?;
-        Ok((devices::plan(&wanted), check::check(&wanted).faults))
-    });
+    let planned =
+        spawn_blocking(move || (devices::plan(&wanted), check::check(&wanted).faults));
     let (plan, missing) = match limited(CAMERA, planned).await {
-        Ok(Ok(Ok(found))) => found,
-        Ok(Ok(Err(error))) => {
-            let mend = "reinstall libgstreamer1.0-0";
-            return vec![Finding::fault(ENCODER, error.to_string(), mend)];
-        }
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => return vec![Finding::note(CAMERA, error.to_string())],
         Err(late) => return vec![late],
     };
@@ -70,6 +69,19 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         found.extend(missing.into_iter().map(not_installed));
     }
     found
+}
+
+/// The first time that somebody starts GStreamer, it looks into all of its plugins: that says nothing of the camera.
+async fn start_gstreamer() -> Result<(), Finding> {
+    let started = within(PLUGINS_SEEN_WITHIN, ENCODER, spawn_blocking(media::init)).await?;
+    match started {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            let mend = "reinstall libgstreamer1.0-0";
+            Err(Finding::fault(ENCODER, error.to_string(), mend))
+        }
+        Err(error) => Err(Finding::note(ENCODER, error.to_string())),
+    }
 }
 
 fn no_plan(error: &ProfileError) -> Finding {

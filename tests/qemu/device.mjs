@@ -60,8 +60,6 @@ export const device = [
     holds: "it really encodes from a free camera, says who has a busy one, and asks the daemon of its own",
     run: async (guest) => {
       const { video } = await holdsCamera(guest);
-      // GStreamer looks through its plugins once for each user; emulated, that takes longer than the doctor waits.
-      await guest.run("perch devices", 60);
       const daemons = await examined(guest);
       onlyTurnIsAway(daemons);
       const [ours] = daemons.of("camera");
