@@ -39,8 +39,7 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
     }
     let deadline = Instant::now() + CHECK_ENDS_WITHIN;
     let wanted = config.clone();
-    let planned =
-        spawn_blocking(move || (devices::plan(&wanted), check::check(&wanted).faults));
+    let planned = spawn_blocking(move || (devices::plan(&wanted), check::check(&wanted).faults));
     let (plan, missing) = match limited(CAMERA, planned).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return vec![Finding::note(CAMERA, error.to_string())],

@@ -13,13 +13,11 @@
 mod threads;
 mod track;
 mod transport;
+mod work;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gst::prelude::*;
@@ -34,15 +32,13 @@ use self::{
     threads::on_branch_thread,
     track::{Gate, Track},
     transport::{configure_ice, listen_for_rtcp, show_certificate},
+    work::Work,
 };
 use super::{
     BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264,
     ice::IceUri, offer, room, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
-
-/// How long `webrtcbin` may take to apply a description while its branch is being closed.
-const WORK_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The host's hold on one branch. Every call returns at once; GStreamer is waited for elsewhere and
 /// reports through `MediaEvent::Branch`. Dropping it closes the branch.
@@ -230,8 +226,8 @@ struct Pipeline {
     listens: bool,
     /// The most packets that the viewer has said it missed.
     lost: Arc<AtomicU64>,
-    /// No new work for `webrtcbin`'s own thread.
-    closing: Arc<AtomicBool>,
+    /// What `webrtcbin`'s own thread was asked and has not done yet.
+    work: Work,
 }
 
 impl Pipeline {
@@ -286,7 +282,7 @@ impl Pipeline {
             answer: None,
             listens: false,
             lost: Arc::default(),
-            closing: Arc::default(),
+            work: Work::default(),
         };
         opened.connect(reporter);
         if let Err(error) = opened.pipeline.set_state(gst::State::Playing) {
@@ -367,8 +363,8 @@ impl Pipeline {
     fn negotiate(&mut self, reporter: Reporter) {
         // It may be asked for again for the same need; a viewer's page takes one offer only.
         if !std::mem::replace(&mut self.offered, true) {
-            let (closing, fingerprint) = (self.closing.clone(), self.fingerprint.clone());
-            create_offer(&self.webrtcbin, reporter, closing, fingerprint);
+            let fingerprint = self.fingerprint.clone();
+            create_offer(&self.webrtcbin, reporter, &self.work, fingerprint);
         }
     }
 
@@ -379,10 +375,12 @@ impl Pipeline {
             });
         };
         let answer = WebRTCSessionDescription::new(WebRTCSDPType::Answer, message);
+        let asked = self.work.begin();
         let promise = gst::Promise::with_change_func(move |reply| {
             if let Some(why) = fault(reply) {
                 reporter.send(BranchEvent::AnswerRejected { why });
             }
+            drop(asked);
         });
         self.webrtcbin
             .emit_by_name::<()>("set-remote-description", &[&answer, &promise]);
@@ -446,30 +444,12 @@ impl Pipeline {
     /// Blocks until every thread of the branch has ended.
     fn close(self) {
         drop(self.gate);
-        self.closing.store(true, Ordering::SeqCst);
-        // Twice: what ran at the first question may have asked for more just before.
-        finish_work(&self.webrtcbin);
-        finish_work(&self.webrtcbin);
+        self.work.finish();
         let _ = self.pipeline.set_state(gst::State::Null);
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
     }
-}
-
-/// Waits until `webrtcbin`'s own thread has done what it was asked before.
-///
-/// A description that is still being applied adds transports to a bin that is already on its way to
-/// NULL; in 1.22 the receiving half of such a transport holds itself and is never freed, with three
-/// sockets and three eventfds. Seen with viewers that leave before the offer or right after their
-/// answer. The thread takes its work in order, so an answer to the last question tells.
-fn finish_work(webrtcbin: &gst::Element) {
-    let (done, finished) = std::sync::mpsc::channel();
-    let promise = gst::Promise::with_change_func(move |_| {
-        let _ = done.send(());
-    });
-    webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
-    let _ = finished.recv_timeout(WORK_ENDS_WITHIN);
 }
 
 /// The offer is reported before it becomes the local description, because gathering starts with
@@ -478,17 +458,15 @@ fn finish_work(webrtcbin: &gst::Element) {
 fn create_offer(
     webrtcbin: &gst::Element,
     reporter: Reporter,
-    closing: Arc<AtomicBool>,
+    work: &Work,
     fingerprint: Option<String>,
 ) {
     let weak = webrtcbin.downgrade();
+    let asked = work.begin();
     let promise = gst::Promise::with_change_func(move |reply| {
         let Some(webrtcbin) = weak.upgrade() else {
             return;
         };
-        if closing.load(Ordering::SeqCst) {
-            return;
-        }
         let offer = match reply {
             Ok(Some(reply)) => reply.get::<WebRTCSessionDescription>("offer").ok(),
             _ => None,
@@ -503,8 +481,8 @@ fn create_offer(
             Ok(text) => {
                 let sdp = offer::for_viewers(&text, fingerprint.as_deref());
                 // Only asked for here: it is carried out by this very thread, after the report.
-                webrtcbin
-                    .emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);
+                let applied = gst::Promise::with_change_func(move |_| drop(asked));
+                webrtcbin.emit_by_name::<()>("set-local-description", &[&offer, &applied]);
                 reporter.send(BranchEvent::Offer { sdp });
             }
             Err(error) => reporter.send(BranchEvent::Error {
