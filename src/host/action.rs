@@ -119,6 +119,8 @@ pub enum Ignored {
     OfferOnItsWay,
     #[error("a repeated join; the offer was repeated often enough")]
     OfferRepeatedEnough,
+    #[error("a repeated join; the offer is repeated unless it is answered soon")]
+    OfferUnanswered,
     #[error("a message from somebody who is no viewer of that stream")]
     Stranger,
     #[error("an answer that is not awaited")]

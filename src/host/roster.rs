@@ -12,21 +12,22 @@
 //! - a branch that is kept ready is nobody's, and becomes one viewer's.
 
 mod crowd;
+mod rebuild;
 mod spare;
 
+pub use rebuild::NETWORK_SETTLES;
 pub use spare::{SparePlan, TRY_AGAIN};
 
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
-    net::IpAddr,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use super::{
     action::{Action, Ignored, Report},
-    end::{End, Rebuild},
+    end::End,
     limits::Door,
     viewer::{Ending, Rejoin, Viewer},
 };
@@ -41,9 +42,6 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How many branches beyond `max` there may be while some are closing. Enough for a page that is
 /// reloaded on a full host; a flood of joins and leaves waits here instead of piling up pipelines.
 pub const CLOSING_SPARE: usize = 8;
-
-/// After a change of the network: who is lost within this time is given another branch at once, where that can be.
-pub const NETWORK_SETTLES: Duration = Duration::from_secs(60);
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -225,7 +223,7 @@ impl Roster {
             Incoming::ViewerJoin { stream_id, viewer } => self.join(stream_id, viewer, now),
             Incoming::ViewerLeft { stream_id, viewer } => {
                 if self.known(&stream_id, &viewer).is_some() {
-                    self.end(&viewer, End::Left.into(), now);
+                    self.leave(&viewer, now);
                     self.fill_room(now);
                 }
             }
@@ -284,90 +282,6 @@ impl Roster {
         self.rebuild_after_change(&id, now);
     }
 
-    /// Addresses of this device are gone, or others came, or routes moved. Who was reached from one that is gone
-    /// is given another branch at once, and so is who is lost already; the others are left alone, and so is who
-    /// cannot be given another branch now: it may be found again, and its deadline stands.
-    pub fn network_changed(&mut self, lost: &[IpAddr], now: Instant) {
-        self.network_changed = Some(now);
-        self.report(Report::NetworkChanged { lost: lost.len() });
-        self.discard_all_spares(now);
-        let gone = |address: IpAddr| lost.contains(&address);
-        let concerned: Vec<_> = self
-            .viewers
-            .values()
-            .filter(|viewer| viewer.is_disconnected() || viewer.address().is_some_and(gone))
-            .filter(|viewer| self.can_rebuild(viewer, now))
-            .map(|viewer| viewer.id.clone())
-            .collect();
-        for id in concerned {
-            self.rebuild(&id, Rebuild::AddressLost, None, now);
-        }
-        self.fill_room(now);
-    }
-
-    /// Gives everybody another branch: what their offers said holds no more.
-    pub fn rebuild_all(&mut self, why: Rebuild, now: Instant) {
-        self.discard_all_spares(now);
-        let holding = self.viewers.values().filter(|viewer| !viewer.is_waiting());
-        let holding: Vec<_> = holding.map(|viewer| viewer.id.clone()).collect();
-        for id in holding {
-            self.rebuild(&id, why, None, now);
-        }
-        self.fill_room(now);
-    }
-
-    /// Whether a viewer can be told of another branch, and may have one.
-    fn can_rebuild(&self, viewer: &Viewer, now: Instant) -> bool {
-        let can_be_told = self.stream.as_ref() == Some(&viewer.stream) && !self.going_down;
-        can_be_told && viewer.may_be_rebuilt(now)
-    }
-
-    /// Gives a viewer another branch, as soon as its page can take a second offer.
-    fn rebuild(&mut self, id: &ViewerId, why: Rebuild, detail: Option<String>, now: Instant) {
-        let waits_for_answer = |viewer: &mut Viewer| viewer.dooms_offer(why);
-        if !self.viewers.get_mut(id).is_some_and(waits_for_answer) {
-            self.rebuild_now(id, why, detail, now);
-        }
-    }
-
-    /// Closes a viewer's branch and opens another for it, whose offer its page takes as a second one. Where that
-    /// cannot be, the viewer ends: its stream is not the lobby's any more, or it had several in a short time.
-    fn rebuild_now(&mut self, id: &ViewerId, why: Rebuild, detail: Option<String>, now: Instant) {
-        let Some(viewer) = self.viewers.get(id) else {
-            return;
-        };
-        if !self.can_rebuild(viewer, now) {
-            let end = why.end();
-            self.end(id, Ending { end, detail }, now);
-            return self.fill_room(now);
-        }
-        let Some(viewer) = self.viewers.get_mut(id) else {
-            return;
-        };
-        let (from, branch) = (viewer.branch, BranchId(self.next_branch));
-        self.next_branch += 1;
-        self.counts.rebuilt += 1;
-        viewer.rebuild(branch, why, now);
-        self.close(from, now);
-        self.report(Report::Rebuilt {
-            viewer: id.clone(),
-            from,
-            branch,
-            why,
-        });
-        self.fill_room(now);
-    }
-
-    /// A viewer that watched is lost: it gets another branch, and ends if that comes to nothing.
-    fn lose(&mut self, id: &ViewerId, ending: Ending, now: Instant) {
-        let watched = |viewer: &Viewer| viewer.is_live() || viewer.is_disconnected();
-        if ending.end == End::Vanished && self.viewers.get(id).is_some_and(watched) {
-            self.rebuild(id, Rebuild::Vanished, ending.detail, now);
-        } else {
-            self.end(id, ending, now);
-        }
-    }
-
     /// Time passes: who is out of patience ends.
     pub fn tick(&mut self, now: Instant) {
         let expired: Vec<_> = self
@@ -394,6 +308,9 @@ impl Roster {
         let Some(viewer) = self.viewers.get_mut(id) else {
             return;
         };
+        if viewer.repeats_offer(now, &mut self.actions) {
+            return;
+        }
         if viewer.falls_silent(now, &mut self.actions) {
             return self.rebuild_after_change(id, now);
         }
@@ -405,19 +322,6 @@ impl Roster {
             self.tell_refused(stream, id.clone(), Refusal::Busy);
         }
         self.lose(id, end.into(), now);
-    }
-
-    /// Lost right after the network has changed: it will hardly be found again on the way that it had. Where it
-    /// cannot be given another, that way is still the best there is.
-    fn rebuild_after_change(&mut self, id: &ViewerId, now: Instant) {
-        let lately = |at: Instant| now.saturating_duration_since(at) < NETWORK_SETTLES;
-        let lost = self
-            .viewers
-            .get(id)
-            .is_some_and(|viewer| viewer.is_disconnected() && self.can_rebuild(viewer, now));
-        if lost && self.network_changed.is_some_and(lately) {
-            self.rebuild(id, Rebuild::AddressLost, None, now);
-        }
     }
 
     /// Ends everybody and lets nobody in any more; [`Roster::is_empty`] tells when all are gone.
@@ -437,7 +341,9 @@ impl Roster {
         let mut former = None;
         if let Some(viewer) = self.viewers.get_mut(&id) {
             // A viewer that waits for its offer may say so again; what costs a branch is counted.
-            if viewer.stream == stream && viewer.join_again(&mut self.actions) == Rejoin::Patience {
+            if viewer.stream == stream
+                && viewer.join_again(now, &mut self.actions) == Rejoin::Patience
+            {
                 return;
             }
             if !self.door.knock(&id, now) {
@@ -483,7 +389,11 @@ impl Roster {
 
     /// The one place where a viewer is added.
     fn admit(&mut self, stream: StreamId, id: ViewerId, former: Option<&Viewer>, now: Instant) {
-        let spare = self.spare_for_newcomer(former);
+        let kept = self.take_kept(&id, &stream);
+        let spare = match kept {
+            None => self.spare_for_newcomer(former),
+            kept => kept,
+        };
         let branch = spare
             .as_ref()
             .map_or(BranchId(self.next_branch), |it| it.branch);
@@ -502,9 +412,13 @@ impl Roster {
             self.viewers.insert(id, viewer);
             return;
         };
-        viewer.open_ready(now);
+        let (told, said) = spare.hand_over();
+        match told {
+            Some(unanswered) => viewer.resume(unanswered, now),
+            None => viewer.open_ready(now),
+        }
         self.viewers.insert(id, viewer);
-        for said in spare.said {
+        for said in said {
             self.branch_event(branch, said, now);
         }
     }
@@ -521,11 +435,17 @@ impl Roster {
 
     /// The one place where a viewer is removed.
     fn end(&mut self, id: &ViewerId, ending: Ending, now: Instant) -> Option<Viewer> {
-        let viewer = self.viewers.remove(id)?;
-        self.said_refused = false;
+        let viewer = self.viewers.get(id)?;
         if !viewer.is_waiting() {
             self.close(viewer.branch, now);
         }
+        self.remove(id, ending, now)
+    }
+
+    /// Leaves its branch to the caller.
+    fn remove(&mut self, id: &ViewerId, ending: Ending, now: Instant) -> Option<Viewer> {
+        let viewer = self.viewers.remove(id)?;
+        self.said_refused = false;
         self.report(Report::Ended {
             viewer: viewer.id.clone(),
             stream: viewer.stream.clone(),

@@ -7,8 +7,10 @@
 //! Every state has a deadline, so nobody holds a place without being served; in Live the viewer's
 //! RTCP keeps moving it.
 
+mod again;
 mod lasting;
 
+pub use again::{OFFER_REPEATS_MAX, REPEAT_AFTER, Rejoin, Unanswered};
 pub use lasting::{ANSWER_UNDER_PRESSURE, HEARD_WITHIN, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR};
 
 use std::{
@@ -44,10 +46,6 @@ pub const RECOVER_WITHIN: Duration = Duration::from_secs(12);
 
 /// How many candidates a viewer may send in all. A laptop with Wi-Fi, Ethernet, VPN, IPv6 and a TURN server sends about 20.
 pub const CANDIDATES_MAX: usize = 64;
-/// How often the offer is repeated to a viewer that joins again before it has answered.
-/// Each repeat costs some kilobytes on the line for a join of a hundred bytes.
-pub const OFFER_REPEATS_MAX: usize = 3;
-
 /// The viewer's stay is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
@@ -128,6 +126,8 @@ pub struct Offer {
     /// The viewer's candidates so far: `webrtcbin` must see the answer first.
     early: Vec<Option<CheckedCandidate>>,
     repeats: usize,
+    /// When it is repeated unless an answer comes.
+    repeat_at: Option<Instant>,
 }
 
 /// What offer and answer agreed on, for checking later candidates against.
@@ -135,15 +135,6 @@ pub struct Offer {
 pub struct Terms {
     facts: OfferFacts,
     ufrags: Vec<String>,
-}
-
-/// What a repeated join of a viewer calls for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejoin {
-    /// Nothing: what it waits for is on its way, or has been repeated to it.
-    Patience,
-    /// The answered connection belongs to a page that is gone: begin anew.
-    Restart,
 }
 
 /// One viewer.
@@ -211,15 +202,17 @@ impl Viewer {
         &self.state
     }
 
-    /// When this state's patience ends.
+    /// When this state's patience ends, or the offer is to be repeated.
     pub fn deadline(&self) -> Instant {
-        match self.state {
+        match &self.state {
+            State::Offered { deadline, offer } => {
+                offer.repeat_at.map_or(*deadline, |at| at.min(*deadline))
+            }
             State::Waiting { deadline }
             | State::Opening { deadline, .. }
-            | State::Offered { deadline, .. }
             | State::Connecting { deadline, .. }
             | State::Live { deadline, .. }
-            | State::Disconnected { deadline, .. } => deadline,
+            | State::Disconnected { deadline, .. } => *deadline,
         }
     }
 
@@ -268,36 +261,6 @@ impl Viewer {
             deadline: now + OFFER_WITHIN,
             held: Vec::new(),
         };
-    }
-
-    /// The viewer joined again, under the same stream.
-    pub fn join_again(&mut self, out: &mut VecDeque<Action>) -> Rejoin {
-        match &mut self.state {
-            State::Waiting { .. } | State::Opening { .. } => {
-                out.push_back(ignored(&self.id, Ignored::OfferOnItsWay));
-                Rejoin::Patience
-            }
-            // The page may have been made anew before it saw the offer; nothing has been answered, so
-            // the same offer is still good.
-            State::Offered { offer, .. } => {
-                if offer.repeats == OFFER_REPEATS_MAX {
-                    out.push_back(ignored(&self.id, Ignored::OfferRepeatedEnough));
-                    return Rejoin::Patience;
-                }
-                offer.repeats += 1;
-                out.push_back(tell_offer(&self.stream, &self.id, &offer.sdp));
-                out.extend(
-                    offer
-                        .sent
-                        .iter()
-                        .map(|candidate| tell_candidate(&self.stream, &self.id, candidate.clone())),
-                );
-                Rejoin::Patience
-            }
-            State::Connecting { .. } | State::Live { .. } | State::Disconnected { .. } => {
-                Rejoin::Restart
-            }
-        }
     }
 
     /// The viewer answered.
@@ -449,6 +412,7 @@ impl Viewer {
                 sent,
                 early: Vec::new(),
                 repeats: 0,
+                repeat_at: None,
             }),
         };
         ControlFlow::Continue(())

@@ -17,6 +17,7 @@ async function bestRate(viewer, enough, ms) {
   let best = 0;
   await until(`${enough} fps over 5 s`, ms, async () => {
     const { video } = await viewer.report();
+    if (!video) return false; // a browser that is busy may have no statistics at the moment
     samples.push(video);
     const from = samples.findLast((s) => video.at - s.at >= 5000);
     if (from) best = Math.max(best, ((video.decoded - from.decoded) * 1000) / (video.at - from.at));

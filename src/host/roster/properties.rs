@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
-use crate::{media::BranchEvent as Event, signaling::message::Candidate};
+use crate::{host::end::Rebuild, media::BranchEvent as Event, signaling::message::Candidate};
 
 const OFFER: &str = include_str!("../../media/sdp/fixtures/offer.sdp");
 const ANSWER: &str = include_str!("../../media/sdp/fixtures/chromium.sdp");
@@ -284,11 +284,14 @@ impl Onlooker {
         let (taken, spare): (Vec<_>, Vec<_>) = self
             .open
             .iter()
-            .partition(|branch| self.viewer_of.contains_key(branch));
+            .partition(|branch| self.present.contains(branch));
         let viewers: HashSet<_> = taken.iter().map(|b| &self.viewer_of[b]).collect();
         assert_eq!(viewers.len(), taken.len(), "one open branch per viewer");
-        assert!(taken.iter().all(|branch| self.present.contains(branch)));
-        assert!(spare.len() <= self.spares, "and so many more");
+        let (kept, spare): (Vec<_>, Vec<_>) = spare
+            .into_iter()
+            .partition(|branch| self.viewer_of.contains_key(branch));
+        assert!(spare.len() <= self.spares, "so many for whoever comes");
+        assert!(kept.len() <= spare::KEPT_MAX, "so many for who was here");
         assert!(self.open.len() + self.closing.len() <= self.max + SPARE);
         for viewer in self.roster.viewers.values() {
             assert!(

@@ -1,11 +1,14 @@
 //! Viewers that stay while their branches are replaced, and viewers that do not get one.
 
+use std::net::IpAddr;
+
 use super::{
     tests::{Bench, ends, told},
     *,
 };
 use crate::{
     host::{
+        end::Rebuild,
         limits,
         viewer::{self, REBUILD_WINDOW, REBUILDS_MAX, SILENT_FOR},
     },

@@ -9,16 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{BranchEvent, BranchId, CLOSE_WITHIN, Roster};
+use super::{BranchEvent, BranchId, End, Roster, Viewer};
 use crate::{
     config::{Config, IceAuth, IceServer},
     host::{
         action::{Action, Report},
-        viewer::{CANDIDATES_MAX, OFFER_WITHIN},
+        viewer::{CANDIDATES_MAX, OFFER_WITHIN, REPEAT_AFTER, Unanswered},
     },
     media::Certificate,
+    signaling::message::{StreamId, ViewerId},
 };
 
+/// So many branches of pages that left are kept for their return; the others close at once.
+pub(super) const KEPT_MAX: usize = 4;
 /// For so long what a STUN server said of the way out is taken for true: routers forget a way that nobody uses after
 /// two to five minutes (RFC 4787 §4.3). Whoever is given one that is older is found all the same, mostly.
 const LASTS: Duration = Duration::from_secs(300);
@@ -66,6 +69,32 @@ pub(super) struct Spare {
     offered: bool,
     /// `None`: it is good until it is taken.
     deadline: Option<Instant>,
+    /// Of a page that left with an offer and may be back.
+    kept: Option<KeptFor>,
+}
+
+#[derive(Debug)]
+struct KeptFor {
+    viewer: ViewerId,
+    stream: StreamId,
+    certificate: Certificate,
+    /// How much of what was said it has been told.
+    told: usize,
+}
+
+impl Spare {
+    /// What its viewer has been told already, if it is kept for one, and the rest.
+    pub fn hand_over(mut self) -> (Option<Unanswered>, Vec<BranchEvent>) {
+        let Some(kept) = self.kept else {
+            return (None, self.said);
+        };
+        let rest = self.said.split_off(kept.told);
+        let unanswered = Unanswered {
+            certificate: kept.certificate,
+            said: self.said,
+        };
+        (Some(unanswered), rest)
+    }
 }
 
 impl Spares {
@@ -80,13 +109,20 @@ impl Spares {
         self.kept.len()
     }
 
+    fn for_anybody(&self) -> usize {
+        self.kept
+            .iter()
+            .filter(|spare| spare.kept.is_none())
+            .count()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
     /// When the roster has to look after them.
     pub fn deadline(&self, wanted: bool) -> Option<Instant> {
-        let lacking = wanted && self.kept.len() < self.plan.count;
+        let lacking = wanted && self.for_anybody() < self.plan.count;
         let again = self.not_before.filter(|_| lacking);
         let kept = self.kept.iter().filter_map(|spare| spare.deadline);
         kept.chain(again).min()
@@ -106,7 +142,7 @@ impl Roster {
             return;
         }
         self.spares.not_before = None;
-        while self.wants_spares() && self.spares.len() < self.spares.plan.count {
+        while self.wants_spares() && self.spares.for_anybody() < self.spares.plan.count {
             let branch = BranchId(self.next_branch);
             self.next_branch += 1;
             self.spares.kept.push_back(Spare {
@@ -114,6 +150,7 @@ impl Roster {
                 said: Vec::new(),
                 offered: false,
                 deadline: Some(now + OFFER_WITHIN),
+                kept: None,
             });
             let open = Action::OpenBranch(branch, Certificate::First);
             self.actions.push_back(open);
@@ -132,8 +169,47 @@ impl Roster {
 
     /// The one that is ready for a newcomer, or nearest to it.
     pub(super) fn take_spare(&mut self) -> Option<Spare> {
-        let ready = self.spares.kept.iter().position(|spare| spare.offered);
-        self.spares.kept.remove(ready.unwrap_or_default())
+        let free = |spare: &Spare| spare.kept.is_none();
+        let kept = &self.spares.kept;
+        let ready = kept.iter().position(|spare| free(spare) && spare.offered);
+        let any = ready.or_else(|| kept.iter().position(free))?;
+        self.spares.kept.remove(any)
+    }
+
+    /// The viewer leaves. Where it has an offer that it has not answered, that stays good for a moment: a page that is
+    /// mounted twice leaves and is back at once, and answers what it was sent first.
+    pub(super) fn leave(&mut self, id: &ViewerId, now: Instant) {
+        let room = self.spares.len() - self.spares.for_anybody() < KEPT_MAX;
+        let viewer = self.viewers.get_mut(id).filter(|_| room);
+        let Some(unanswered) = viewer.and_then(Viewer::take_unanswered) else {
+            self.end(id, End::Left.into(), now);
+            return;
+        };
+        let Some(viewer) = self.remove(id, End::Left.into(), now) else {
+            return;
+        };
+        self.spares.kept.push_back(Spare {
+            branch: viewer.branch,
+            offered: true,
+            deadline: Some(now + REPEAT_AFTER),
+            kept: Some(KeptFor {
+                viewer: viewer.id,
+                stream: viewer.stream,
+                certificate: unanswered.certificate,
+                told: unanswered.said.len(),
+            }),
+            said: unanswered.said,
+        });
+    }
+
+    /// The branch that is kept for this viewer.
+    pub(super) fn take_kept(&mut self, id: &ViewerId, stream: &StreamId) -> Option<Spare> {
+        let its = |spare: &Spare| {
+            let kept = spare.kept.as_ref();
+            kept.is_some_and(|kept| kept.viewer == *id && kept.stream == *stream)
+        };
+        let at = self.spares.kept.iter().position(its)?;
+        self.spares.kept.remove(at)
     }
 
     /// Writes down what a spare branch says. False where the branch is none.
@@ -166,7 +242,10 @@ impl Roster {
     fn lose_spare(&mut self, branch: BranchId, event: &BranchEvent, now: Instant) {
         let why = format!("{event:?}");
         self.report(Report::SpareLost { branch, why });
-        self.spares.not_before = Some(now + TRY_AGAIN);
+        let free = |spare: &Spare| spare.branch == branch && spare.kept.is_none();
+        if self.spares.kept.iter().any(free) {
+            self.spares.not_before = Some(now + TRY_AGAIN);
+        }
         self.discard_spares(|spare| spare.branch == branch, now);
         if *event == BranchEvent::Closed {
             self.closing.remove(&branch);
@@ -195,8 +274,7 @@ impl Roster {
     fn discard_spares(&mut self, which: impl Fn(&Spare) -> bool, now: Instant) {
         for spare in std::mem::take(&mut self.spares.kept) {
             if which(&spare) {
-                self.actions.push_back(Action::CloseBranch(spare.branch));
-                self.closing.insert(spare.branch, now + CLOSE_WITHIN);
+                self.close(spare.branch, now);
             } else {
                 self.spares.kept.push_back(spare);
             }

@@ -4,7 +4,13 @@ use super::{
     tests::{Bench, candidate, offer},
     *,
 };
-use crate::{host::viewer::OFFER_WITHIN, media::Certificate};
+use crate::{
+    host::{
+        end::Rebuild,
+        viewer::{OFFER_WITHIN, REPEAT_AFTER},
+    },
+    media::Certificate,
+};
 
 const ONE: SparePlan = SparePlan {
     count: 1,
@@ -129,6 +135,7 @@ fn a_full_host_keeps_none() {
     let mut bench = Bench::live_with(1, ONE);
     bench.branch(1, offer());
     assert_eq!(opened(&bench.join("ann")), [0; 0], "nobody else may come");
+    bench.answer("ann");
     let actions = bench.leave("ann");
     assert_eq!(closed(&actions), [1]);
     assert_eq!(opened(&bench.branch(1, BranchEvent::Closed)), [2]);
@@ -143,4 +150,63 @@ fn it_outlives_a_loss_of_the_line() {
     bench.roster.line_live(StreamId::new("s1"), bench.now);
     assert_eq!(opened(&bench.drain()), [0; 0]);
     assert_eq!(messages(&bench.join("ann")), ["offer"]);
+}
+
+#[test]
+fn a_page_that_joins_twice_in_a_row_is_offered_once() {
+    let mut bench = Bench::live_with(5, ONE);
+    bench.branch(1, offer());
+    assert_eq!(messages(&bench.join("ann")), ["offer"]);
+    assert_eq!(messages(&bench.join("ann")), [""; 0]);
+    bench.answer("ann");
+    assert_eq!(
+        messages(&bench.pass(REPEAT_AFTER)),
+        [""; 0],
+        "it has answered"
+    );
+}
+
+#[test]
+fn a_page_that_was_made_anew_and_missed_the_offer_gets_it_again() {
+    let mut bench = Bench::live_with(5, ONE);
+    bench.branch(1, offer());
+    bench.branch(1, BranchEvent::Candidate(Some(candidate(9))));
+    bench.join("ann");
+    bench.join("ann");
+    let again = bench.pass(REPEAT_AFTER);
+    assert_eq!(messages(&again), ["offer", "candidate"]);
+    assert_eq!(
+        messages(&bench.pass(REPEAT_AFTER)),
+        [""; 0],
+        "once for a join"
+    );
+}
+
+#[test]
+fn a_page_that_leaves_and_is_back_at_once_may_answer_the_offer_that_it_has() {
+    let mut bench = Bench::live_with(5, ONE);
+    bench.branch(1, offer());
+    assert_eq!(messages(&bench.join("ann")), ["offer"]);
+    bench.branch(2, offer());
+    assert_eq!(closed(&bench.leave("ann")), [0; 0]);
+    bench.branch(1, BranchEvent::Candidate(Some(candidate(9))));
+    let back = bench.join("ann");
+    assert_eq!(messages(&back), ["candidate"], "what is new");
+    assert!(matches!(
+        bench.answer("ann")[..],
+        [Action::SetAnswer(BranchId(1), _)]
+    ));
+
+    // Others do not get it, and it does not wait for long.
+    assert_eq!(messages(&bench.join("bob")), ["offer"]);
+    bench.leave("bob");
+    let third = bench.join("eve");
+    assert!(third.iter().all(|action| !matches!(
+        action,
+        Action::Report(Report::Joined {
+            branch: BranchId(2),
+            ..
+        })
+    )));
+    assert_eq!(closed(&bench.pass(REPEAT_AFTER)), [2]);
 }
