@@ -84,7 +84,7 @@ impl Page<'_> {
         let version = [([("version", status.version.as_str())], 1.0)];
         self.labelled(MetricType::Gauge, "perch_build_info", "The version that runs.", version)?;
         self.gauge("perch_uptime_seconds", "Since the start.", status.uptime_s)?;
-        self.gauge("perch_serving", "Whether there are a line to the lobby and the camera's picture.", flag(status.serving))?;
+        self.gauge("perch_serving", "Whether a viewer who comes now could be served.", flag(status.serving))?;
         let process = &status.process;
         self.gauge("process_resident_memory_bytes", "Resident set.", process.resident_bytes as f64)?;
         self.gauge("process_threads", "Threads.", process.threads as f64)?;
