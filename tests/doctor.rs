@@ -134,18 +134,29 @@ fn a_device_without_faults_passes() {
 }
 
 #[test]
-fn without_a_usable_configuration_the_rest_is_looked_at() {
+fn what_depends_on_a_configuration_that_is_wrong_is_not_judged() {
     let device = Device::new(&format!("{EMBEDDED}[camera]\nwidth = 3\nheigth = 4\n"));
     let (code, report) = device.examined();
     assert_eq!(code, 1);
-    let faults = of(&report, "configuration");
+    let found = of(&report, "configuration");
+    let [faults @ .., (last, why)] = &found[..] else {
+        panic!("{report:#}");
+    };
     assert_eq!(faults.len(), 2, "{report:#}");
     assert!(
         faults.iter().all(|(level, _)| *level == "fault"),
         "{report:#}"
     );
-    assert_eq!(only(&report, "lobby").0, "note");
-    assert_eq!(of(&report, "clock").len(), 1);
+    assert!(
+        *last == "note" && why.contains("are looked at once the configuration can be used"),
+        "{report:#}"
+    );
+    for check in ["camera", "encoder", "dns", "lobby", "ice", "ports"] {
+        assert_eq!(of(&report, check), [], "{report:#}");
+    }
+    for check in ["clock", "disk", "daemon"] {
+        assert!(!of(&report, check).is_empty(), "{report:#}");
+    }
 
     let default = Path::new(perch::config::DEFAULT_FILE);
     if !default.exists() {

@@ -135,25 +135,18 @@ pub async fn examine(file: Option<&Path>) -> Report {
         limited("daemon", daemon::examine()),
         checked("service", daemon::service()),
     );
-    let (mut findings, config, configured) = settings;
+    let (mut findings, basis) = settings;
     let (daemon, running) = daemon.unwrap_or_else(|late| (vec![late], Daemon::Mute));
-    let camera = camera::examine(&config, &running);
     let board = checked("board", async {
         // Some of it is asked of the firmware, which may be gone.
         let looked = spawn_blocking(|| board::examine(Path::new("/sys")));
         looked.await.unwrap_or_default()
     });
     let clock = checked("clock", clock::examine());
-    let lobby = line::examine(&config, configured, &running);
-    let ice = ice::examine(&config);
-    let ports = checked("ports", async {
-        // Defaults are nobody's wish.
-        let listeners = configured.then(|| ports::examine(&config, &running));
-        listeners.unwrap_or_default()
-    });
     let disk = checked("disk", disk::examine());
-    let (camera, board, clock, lobby, ice, ports, disk) =
-        tokio::join!(camera, board, clock, lobby, ice, ports, disk);
+    let (configured, board, clock, disk) =
+        tokio::join!(configured(&basis, &running), board, clock, disk);
+    let [camera, lobby, ice, ports] = configured;
     for found in [
         camera, board, clock, lobby, ice, ports, disk, service, daemon,
     ] {
@@ -162,9 +155,39 @@ pub async fn examine(file: Option<&Path>) -> Report {
     Report::new(findings)
 }
 
-/// The configuration with what is to be said of it, and whether there is one. Where there is none that can be
-/// used, the rest is looked at with the defaults.
-async fn settings(file: Option<&Path>) -> (Vec<Finding>, Config, bool) {
+/// What the configuration's part of the checks goes by.
+#[derive(Debug)]
+enum Basis {
+    Configured(Box<Config>),
+    /// There is no configuration.
+    Defaults(Box<Config>),
+    /// There is one, and it cannot be used: what depends on it is not looked at.
+    Unusable,
+}
+
+/// What depends on the configuration: camera and encoder, lobby, ICE servers, ports.
+async fn configured(basis: &Basis, running: &Daemon) -> [Vec<Finding>; 4] {
+    let (config, configured) = match basis {
+        Basis::Configured(config) => (config, true),
+        Basis::Defaults(config) => (config, false),
+        Basis::Unusable => return Default::default(),
+    };
+    let ports = checked("ports", async {
+        // Defaults are nobody's wish.
+        let listeners = configured.then(|| ports::examine(config, running));
+        listeners.unwrap_or_default()
+    });
+    tokio::join!(
+        camera::examine(config, running),
+        line::examine(config, configured, running),
+        ice::examine(config),
+        ports,
+    )
+    .into()
+}
+
+/// What is to be said of the configuration, and what the rest goes by.
+async fn settings(file: Option<&Path>) -> (Vec<Finding>, Basis) {
     let file = file.map(Path::to_owned);
     let read = async {
         // Root reads everything, the service's user what the service reads.
@@ -176,11 +199,20 @@ async fn settings(file: Option<&Path>) -> (Vec<Finding>, Config, bool) {
         });
         read.await.ok()
     };
-    match timeout(CHECK_ENDS_WITHIN, read).await {
-        Ok(Some((Ok(config), found))) => (found, config, true),
-        Ok(Some((Err(_), found))) => (found, defaults(), false),
-        Ok(None) | Err(_) => (vec![late("configuration")], defaults(), false),
+    let (mut found, basis) = match timeout(CHECK_ENDS_WITHIN, read).await {
+        Ok(Some((Ok(config), found))) => (found, Basis::Configured(Box::new(config))),
+        Ok(Some((Err(ConfigError::Missing { .. }), found))) => {
+            (found, Basis::Defaults(Box::new(defaults())))
+        }
+        Ok(Some((Err(_), found))) => (found, Basis::Unusable),
+        Ok(None) | Err(_) => (vec![late("configuration")], Basis::Unusable),
+    };
+    if matches!(basis, Basis::Unusable) {
+        found.push(settings::postponed(
+            "camera, encoder, dns, lobby, ice and ports",
+        ));
     }
+    (found, basis)
 }
 
 /// A configuration of nothing but defaults, save that it needs no lobby.

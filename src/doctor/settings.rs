@@ -42,12 +42,27 @@ pub(super) fn findings(
             ),
             "write it (`perch check` shows the smallest one that works) or name another with --config",
         )],
-        Err(error) => error
-            .to_string()
-            .lines()
-            .map(|line| Finding::fault(CHECK, line, "mend that line; `perch check` asks again"))
-            .collect(),
+        Err(error) => {
+            let mend = match error {
+                ConfigError::Unreadable { .. } => {
+                    "see that it is there and that you may read it; root reads everything"
+                }
+                _ => "mend that line; `perch check` asks again",
+            };
+            let text = error.to_string();
+            text.lines()
+                .map(|line| Finding::fault(CHECK, line, mend))
+                .collect()
+        }
     }
+}
+
+/// That checks which depend on the configuration are not made: by anything else they would judge what nobody wants.
+pub(super) fn postponed(checks: &str) -> Finding {
+    Finding::note(
+        CHECK,
+        format!("{checks} are looked at once the configuration can be used"),
+    )
 }
 
 fn unusable(fault: String, sees_all: bool) -> Finding {
