@@ -87,6 +87,20 @@ fn check_names_everything_that_is_wrong() {
     );
 }
 
+/// What the file would have said is not known, so nothing is said to be missing.
+#[test]
+fn a_file_that_is_no_toml_is_one_fault() {
+    let directory = configured("");
+    let path = file(directory.path());
+    for text in ["[lobby\n", "[lobby]\nurl = 'http://127.0.0.1:9\n"] {
+        fs::write(&path, text).unwrap();
+        let (code, _, stderr) = run(&mut perch(&["check", "--config", &path]));
+        assert_eq!(code, 1);
+        assert!(stderr.contains("not TOML"), "{stderr}");
+        assert!(!stderr.contains("is not set"), "{stderr}");
+    }
+}
+
 #[test]
 fn check_reads_the_files_that_are_named() {
     let directory = configured("[[ice.servers]]\nurl = 'turn:a.example'\nsecret_file = 'none'\n");

@@ -128,6 +128,12 @@ impl Check<'_> {
         });
     }
 
+    /// Whether every file was read to its end. Where one was not, what seems to be missing may be in it.
+    fn saw_all(&self) -> bool {
+        // Only a file as a whole has a problem without a key.
+        self.problems.iter().all(|problem| !problem.key.is_empty())
+    }
+
     fn refuse(&mut self, key: &str, found: impl std::fmt::Display) {
         self.problem(
             key,
@@ -213,7 +219,9 @@ impl Check<'_> {
 
     fn lobby(&mut self, raw: &raw::Lobby) -> Option<Lobby> {
         if raw.url.is_empty() {
-            self.no_leftovers(raw);
+            if self.saw_all() {
+                self.no_leftovers(raw);
+            }
             return None;
         }
         let url = self.lobby_url(&raw.url);
@@ -275,7 +283,7 @@ impl Check<'_> {
                 Some(LobbyAuth::TokenFile(token_file))
             }
             (None, Some(secret_file)) => {
-                if raw.subject.is_empty() {
+                if raw.subject.is_empty() && self.saw_all() {
                     self.problem(
                         "lobby.auth.secret_file",
                         "needs lobby.auth.subject beside it: the user id that the minted tokens carry",
@@ -298,6 +306,7 @@ impl Check<'_> {
                 );
                 None
             }
+            (None, None) if !self.saw_all() => None,
             (None, None) => {
                 self.problem(
                     KEY,
@@ -448,11 +457,11 @@ impl Check<'_> {
             ),
             (true, false) => {
                 // With a problem of its own, lobby.url was most likely meant to be there.
-                if !self
+                let is_wrong = self
                     .problems
                     .iter()
-                    .any(|problem| problem.key == "lobby.url")
-                {
+                    .any(|problem| problem.key == "lobby.url");
+                if !is_wrong && self.saw_all() {
                     self.problem(
                         "lobby.url",
                         "is not set, and the embedded lobby is off: nobody could watch; set \
