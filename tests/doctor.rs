@@ -170,6 +170,24 @@ fn what_depends_on_a_configuration_that_is_wrong_is_not_judged() {
 }
 
 #[test]
+fn a_profile_that_there_is_not_is_one_fault_of_the_configuration() {
+    let device = Device::new(&format!("[camera]\nprofile = 'v4l3'\n{EMBEDDED}"));
+    let (code, report) = device.examined();
+    assert_eq!((code, &report["faults"]), (1, &1.into()), "{report:#}");
+    let found = of(&report, "configuration");
+    let [(level, what), (postponed, rest)] = found[..] else {
+        panic!("{report:#}");
+    };
+    assert_eq!((level, postponed), ("fault", "note"));
+    assert!(what.contains("there is no profile \"v4l3\""), "{what}");
+    assert!(rest.starts_with("camera and encoder are looked"), "{rest}");
+    let mend = report["findings"][0]["mend"].as_str().unwrap();
+    assert!(mend.contains("[camera] profile"), "{mend}");
+    assert_eq!(of(&report, "encoder"), [], "{report:#}");
+    assert_eq!(only(&report, "lobby").0, "ok", "the rest is looked at");
+}
+
+#[test]
 fn a_camera_that_is_not_there_is_a_fault_and_nothing_is_encoded() {
     let device = Device::new(&format!(
         "[camera]\nprofile = 'v4l2'\ndevice = '/dev/video-none'\n{EMBEDDED}"

@@ -159,6 +159,8 @@ pub async fn examine(file: Option<&Path>) -> Report {
 #[derive(Debug)]
 enum Basis {
     Configured(Box<Config>),
+    /// One that asks for a profile which cannot be had: camera and encoder are not looked at.
+    WithoutProfile(Box<Config>),
     /// There is no configuration.
     Defaults(Box<Config>),
     /// There is one, and it cannot be used: what depends on it is not looked at.
@@ -168,7 +170,7 @@ enum Basis {
 /// What depends on the configuration: camera and encoder, lobby, ICE servers, ports.
 async fn configured(basis: &Basis, running: &Daemon) -> [Vec<Finding>; 4] {
     let (config, configured) = match basis {
-        Basis::Configured(config) => (config, true),
+        Basis::Configured(config) | Basis::WithoutProfile(config) => (config, true),
         Basis::Defaults(config) => (config, false),
         Basis::Unusable => return Default::default(),
     };
@@ -177,8 +179,14 @@ async fn configured(basis: &Basis, running: &Daemon) -> [Vec<Finding>; 4] {
         let listeners = configured.then(|| ports::examine(config, running));
         listeners.unwrap_or_default()
     });
+    let camera = async {
+        match basis {
+            Basis::WithoutProfile(_) => Vec::new(),
+            _ => camera::examine(config, running).await,
+        }
+    };
     tokio::join!(
-        camera::examine(config, running),
+        camera,
         line::examine(config, configured, running),
         ice::examine(config),
         ports,
@@ -194,23 +202,28 @@ async fn settings(file: Option<&Path>) -> (Vec<Finding>, Basis) {
         let sees_all = is_root() || Account::of_service().await.is_us;
         let read = spawn_blocking(move || {
             let config = Config::load_for_service(file.as_deref());
-            let found = settings::findings(file.as_deref(), &config, sees_all);
-            (config, found)
+            let profile = config.as_ref().ok().and_then(settings::wrong_profile);
+            let has_profile = profile.is_none();
+            let found = settings::findings(file.as_deref(), &config, profile, sees_all);
+            (found, config, has_profile)
         });
         read.await.ok()
     };
     let (mut found, basis) = match timeout(CHECK_ENDS_WITHIN, read).await {
-        Ok(Some((Ok(config), found))) => (found, Basis::Configured(Box::new(config))),
-        Ok(Some((Err(ConfigError::Missing { .. }), found))) => {
+        Ok(Some((found, Ok(config), true))) => (found, Basis::Configured(Box::new(config))),
+        Ok(Some((found, Ok(config), false))) => (found, Basis::WithoutProfile(Box::new(config))),
+        Ok(Some((found, Err(ConfigError::Missing { .. }), _))) => {
             (found, Basis::Defaults(Box::new(defaults())))
         }
-        Ok(Some((Err(_), found))) => (found, Basis::Unusable),
+        Ok(Some((found, Err(_), _))) => (found, Basis::Unusable),
         Ok(None) | Err(_) => (vec![late("configuration")], Basis::Unusable),
     };
-    if matches!(basis, Basis::Unusable) {
-        found.push(settings::postponed(
+    match basis {
+        Basis::Unusable => found.push(settings::postponed(
             "camera, encoder, dns, lobby, ice and ports",
-        ));
+        )),
+        Basis::WithoutProfile(_) => found.push(settings::postponed("camera and encoder")),
+        Basis::Configured(_) | Basis::Defaults(_) => {}
     }
     (found, basis)
 }

@@ -7,25 +7,27 @@ use rustls::RootCertStore;
 use super::Finding;
 use crate::{
     config::{self, Config, ConfigError},
-    media::ice::IceServers,
+    media::{devices, ice::IceServers, profile::ProfileError},
     signaling::{credentials::Credentials, dial},
 };
 
 const CHECK: &str = "configuration";
 
-/// `sees_all`: whether a file that cannot be read cannot be read by the service either.
+/// `profile`: what is wrong with the one that is asked for. `sees_all`: whether a file that cannot be read cannot be
+/// read by the service either.
 pub(super) fn findings(
     file: Option<&Path>,
     config: &Result<Config, ConfigError>,
+    profile: Option<Finding>,
     sees_all: bool,
 ) -> Vec<Finding> {
     let path = file.unwrap_or(Path::new(config::DEFAULT_FILE));
     match config {
         Ok(config) => {
-            let faults: Vec<_> = unusable_files(config)
+            let files = unusable_files(config)
                 .into_iter()
-                .map(|fault| unusable(fault, sees_all))
-                .collect();
+                .map(|fault| unusable(fault, sees_all));
+            let faults: Vec<_> = profile.into_iter().chain(files).collect();
             if !faults.is_empty() {
                 return faults;
             }
@@ -63,6 +65,21 @@ pub(super) fn postponed(checks: &str) -> Finding {
         CHECK,
         format!("{checks} are looked at once the configuration can be used"),
     )
+}
+
+/// A profile that no camera and no plugin makes usable: `run` ends at once.
+pub(super) fn wrong_profile(config: &Config) -> Option<Finding> {
+    let error = devices::profiles()
+        .and_then(|profiles| profiles.suits(config))
+        .err()?;
+    let mend = match error {
+        ProfileError::Invalid { .. } => "mend that file, or take it away; `perch check` asks again",
+        ProfileError::Unknown { .. } => {
+            "name one that there is in [camera] profile; `perch devices` describes them"
+        }
+        _ => "mend it in the configuration; `perch check` asks again",
+    };
+    Some(Finding::fault(CHECK, error.to_string(), mend))
 }
 
 fn unusable(fault: String, sees_all: bool) -> Finding {

@@ -167,6 +167,14 @@ impl Profiles {
             }))
     }
 
+    /// Whether the profile that is asked for exists and has what is asked of it, whatever the machine has.
+    pub fn suits(&self, config: &Config) -> Result<(), ProfileError> {
+        match config.camera.profile.as_str() {
+            "auto" => Ok(()),
+            name => self.named(name)?.has_sound_for(config),
+        }
+    }
+
     fn named(&self, name: &str) -> Result<&Profile, ProfileError> {
         self.iter()
             .find(|profile| profile.name == name)
@@ -316,14 +324,19 @@ impl Profile {
         if !config.audio.enabled {
             return Ok(None);
         }
-        if self.audio.is_empty() {
+        self.has_sound_for(config)?;
+        self.first_installed("sound", &self.audio, hardware)
+            .map(Some)
+    }
+
+    fn has_sound_for(&self, config: &Config) -> Result<(), ProfileError> {
+        if config.audio.enabled && self.audio.is_empty() {
             return Err(ProfileError::Unfit {
                 profile: self.name.clone(),
                 why: "audio.enabled is true, but this profile has no sound".to_owned(),
             });
         }
-        self.first_installed("sound", &self.audio, hardware)
-            .map(Some)
+        Ok(())
     }
 
     fn installed<'a>(
