@@ -261,7 +261,10 @@ fn check(file: Option<&Path>) -> ExitCode {
         }
     };
     say::text(summary(&config));
-    let mut faults = unusable_files(&config);
+    let mut faults = match look_at_files(&config) {
+        Ok(faults) => faults,
+        Err(error) => return answer(Err(error)),
+    };
     match media::init() {
         Ok(()) => {
             let report = check::check(&config);
@@ -284,6 +287,14 @@ fn check(file: Option<&Path>) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// What hangs is left behind: its thread ends with the process.
+fn look_at_files(config: &Config) -> anyhow::Result<Vec<String>> {
+    let runtime = runtime()?;
+    let faults = runtime.block_on(unusable_files(config));
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(faults)
 }
 
 /// What `run` would do, in a few lines.

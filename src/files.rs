@@ -43,6 +43,18 @@ impl Reader {
     }
 }
 
+/// What is said of files whose reading has been given up.
+pub fn late(files: &[impl AsRef<Path>]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.as_ref().display().to_string())
+        .collect();
+    format!(
+        "{} cannot be read in time; is it a plain file on a disk that answers?",
+        names.join(" or ")
+    )
+}
+
 /// The whole of a file of `largest` bytes at the most. Bounded while it is read: a device or a pipe has no size to
 /// look at beforehand.
 pub fn bounded(file: &Path, largest: u64) -> io::Result<Vec<u8>> {

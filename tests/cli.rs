@@ -120,6 +120,53 @@ fn check_reads_the_files_that_are_named() {
     }
 }
 
+/// Nobody ever writes to these pipes. That the test ends at all is what it is about.
+#[test]
+fn check_names_the_files_that_hang() {
+    let directory =
+        configured("[[ice.servers]]\nurl = 'turn:a.example'\nsecret_file = 'turn-pipe'\n");
+    for pipe in ["secret", "turn-pipe", "ca-pipe", "key-pipe"] {
+        let path = directory.path().join(pipe);
+        let _ = fs::remove_file(&path);
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+    }
+    let mut command = perch(&["check", "--config", &file(directory.path())]);
+    let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca-pipe"));
+    assert_eq!(code, 1);
+    for (key, pipe) in [
+        ("lobby.auth", "secret"),
+        ("lobby.ca_file", "ca-pipe"),
+        ("ice.servers", "turn-pipe"),
+    ] {
+        let path = directory.path().join(pipe);
+        let fault = format!("fault: {key}: {} cannot be read in time", path.display());
+        assert!(stderr.contains(&fault), "{fault}: {stderr}");
+    }
+
+    // Of two files the one that hangs is named.
+    let text = "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\n\
+                certificate_file = 'lobby.pem'\nkey_file = 'key-pipe'\n";
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    fs::write(directory.path().join("lobby.pem"), a_certificate()).unwrap();
+    let mut command = perch(&["check", "--config", &file(directory.path())]);
+    let (code, _, stderr) = run(command.env("STATE_DIRECTORY", directory.path()));
+    assert_eq!(code, 1);
+    let named = stderr
+        .lines()
+        .find(|line| line.contains("in time"))
+        .unwrap();
+    assert!(named.contains("key-pipe"), "{stderr}");
+    assert!(!named.contains("lobby.pem"), "{stderr}");
+}
+
+/// In PEM.
+fn a_certificate() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let wanted = rcgen::CertificateParams::new(vec!["porch.example.org".into()]).unwrap();
+    wanted.self_signed(&key).unwrap().pem()
+}
+
 #[test]
 fn check_reads_the_embedded_lobbys_certificate() {
     let directory = tempfile::tempdir().unwrap();

@@ -325,6 +325,46 @@ fn whatever_hangs_is_not_waited_for() {
     assert_eq!(only(&report, "camera").0, "ok");
 }
 
+/// Nobody ever writes to these pipes.
+#[test]
+fn files_that_hang_are_named_and_not_blamed_on_the_lobby() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (mute, udp) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        silent.local_addr(),
+    );
+    let (tcp, udp) = (mute.local_addr().unwrap(), udp.unwrap());
+    let device = Device::new(&format!(
+        "{PICTURE}[lobby]\nurl = 'http://{tcp}'\n[lobby.auth]\ntoken_file = 'token'\n\
+         [[ice.servers]]\nurl = 'turn:{udp}'\nusername = 'porch'\ncredential_file = 'turn'\n"
+    ));
+    for pipe in ["token", "turn"] {
+        let path = device.path().join(pipe);
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+    }
+    let started = Instant::now();
+    let (code, report) = device.examined();
+    let took = started.elapsed();
+    drop((mute, silent));
+    assert_eq!(code, 1);
+    assert!(took < BOUNDED, "{took:?}");
+    let named = |name| {
+        let path = device.path().join(name);
+        format!("{} cannot be read in time", path.display())
+    };
+    let found = of(&report, "configuration");
+    assert_eq!(found.len(), 2, "{report:#}");
+    assert!(found[0].1.contains(&named("token")), "{report:#}");
+    assert!(found[1].1.contains(&named("turn")), "{report:#}");
+    let (level, what) = only(&report, "lobby");
+    assert_eq!(level, "note", "{report:#}");
+    assert!(what.contains("was not dialed"), "{what}");
+    assert!(what.contains(&named("token")), "{what}");
+    let (_, what) = only(&report, "ice");
+    assert!(what.contains(&named("turn")), "{what}");
+}
+
 /// What is taken may be its own, and a camera that is free may be the one that it is about to try.
 #[test]
 fn a_daemon_that_does_not_tell_is_not_blamed_and_not_robbed() {

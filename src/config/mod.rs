@@ -142,6 +142,22 @@ pub enum IceAuth {
     },
 }
 
+impl IceAuth {
+    /// The file that is read for it.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Static {
+                credential_file: file,
+                ..
+            }
+            | Self::SharedSecret {
+                secret_file: file, ..
+            } => Some(file),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub enabled: bool,

@@ -11,18 +11,19 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket, lookup_host},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
 use super::{
     Finding, limited,
+    settings::READ_WITHIN,
     stun::{self, Reply, Terms, Transaction},
 };
 use crate::{
     config::{Config, IceAuth, IceServer},
-    files::Reader,
+    files::{self, Reader},
     media::ice::login,
     signaling::dial,
 };
@@ -143,16 +144,14 @@ async fn binding(channel: &mut Channel) -> io::Result<Answer> {
 /// Asks for a relay, as a branch does for a viewer, and gives it back.
 async fn allocate(channel: &mut Channel, server: &IceServer) -> io::Result<Answer> {
     let asked = server.clone();
-    let login = spawn_blocking(move || login(&asked, SystemTime::now())).await;
-    let (username, password) = match login {
-        Ok(Ok(Some(login))) => login,
-        Ok(Err(error)) => {
-            return Ok(Answer::Refuses(
-                error.to_string(),
-                "check the path and its permissions",
-            ));
-        }
-        Ok(Ok(None)) | Err(_) => return binding(channel).await,
+    let reader = Reader::default();
+    let login = reader.read(READ_WITHIN, move || login(&asked, SystemTime::now()));
+    let unread = |why| Ok(Answer::Refuses(why, "check the path and its permissions"));
+    let (username, password) = match login.await {
+        Some(Ok(Some(login))) => login,
+        Some(Ok(None)) => return binding(channel).await,
+        Some(Err(error)) => return unread(error.to_string()),
+        None => return unread(files::late(server.auth.file().as_slice())),
     };
     let mut reply = channel.exchange(stun::ALLOCATE, None).await?;
     // The first refusal is the challenge; a second one may only say that the nonce was out of date.

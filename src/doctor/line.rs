@@ -2,16 +2,18 @@
 
 use std::{
     io,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
-use tokio::{net::lookup_host, task::spawn_blocking, time::timeout};
+use tokio::{net::lookup_host, time::timeout};
 use url::Host;
 
-use super::{CHECK_ENDS_WITHIN, Finding, daemon::Daemon, limited};
+use super::{CHECK_ENDS_WITHIN, Finding, daemon::Daemon, limited, settings::READ_WITHIN};
 use crate::{
     clock::utc,
     config::{Config, Lobby, LobbyAuth},
+    files::{self, Reader},
     signaling::{
         credentials::{self, Credentials},
         probe::{self, ProbeError},
@@ -75,11 +77,9 @@ fn embedded(config: &Config, daemon: &Daemon) -> Finding {
 async fn certificate(config: &Config) -> Option<Finding> {
     let files = config.embedded_lobby.tls.clone()?;
     let shown = files.certificate.display().to_string();
-    let expires = spawn_blocking(move || files.expires());
-    match limited(CHECK, expires).await {
-        Ok(expires) => expiring(&shown, expires.ok()??, SystemTime::now()),
-        Err(late) => Some(late),
-    }
+    let reader = Reader::default();
+    let read = reader.read(READ_WITHIN, move || files.expires());
+    expiring(&shown, read.await??, SystemTime::now())
 }
 
 fn expiring(certificate: &str, expires: SystemTime, now: SystemTime) -> Option<Finding> {
@@ -155,11 +155,15 @@ async fn sign_in(lobby: &Lobby) -> Finding {
     let place = lobby.url.origin().ascii_serialization();
     let now = SystemTime::now();
     let source = Credentials::from(&lobby.auth);
-    let token = match spawn_blocking(move || source.fresh(now)).await {
-        Ok(Ok(token)) => token,
-        // The configuration's check has said it already, with what to do.
-        Ok(Err(error)) => return Finding::note(CHECK, format!("{place} was not dialed: {error}")),
-        Err(error) => return Finding::note(CHECK, error.to_string()),
+    let file = source.file().map(Path::to_owned);
+    let reader = Reader::default();
+    let read = reader.read(READ_WITHIN, move || source.fresh(now));
+    // The configuration's check has said it already, with what to do.
+    let undialed = |why: String| Finding::note(CHECK, format!("{place} was not dialed: {why}"));
+    let token = match read.await {
+        Some(Ok(token)) => token,
+        Some(Err(error)) => return undialed(error.to_string()),
+        None => return undialed(files::late(file.as_slice())),
     };
     let expires = credentials::expires(&token);
     match probe::knock(&lobby.url, lobby.ca_file.as_deref(), token).await {

@@ -198,16 +198,27 @@ async fn configured(basis: &Basis, running: &Daemon) -> [Vec<Finding>; 4] {
 async fn settings(file: Option<&Path>) -> (Vec<Finding>, Basis) {
     let file = file.map(Path::to_owned);
     let read = async {
+        let path = file.clone();
+        let read = async {
+            let load = spawn_blocking(move || {
+                let config = Config::load_for_service(path.as_deref());
+                let profile = config.as_ref().ok().and_then(settings::wrong_profile);
+                (config, profile)
+            });
+            let (config, profile) = load.await.ok()?;
+            let files = match &config {
+                Ok(config) => settings::unusable_files(config).await,
+                Err(_) => Vec::new(),
+            };
+            Some((config, profile, files))
+        };
+        let (account, read) = tokio::join!(Account::of_service(), read);
+        let (config, profile, files) = read?;
         // Root reads everything, the service's user what the service reads.
-        let sees_all = is_root() || Account::of_service().await.is_us;
-        let read = spawn_blocking(move || {
-            let config = Config::load_for_service(file.as_deref());
-            let profile = config.as_ref().ok().and_then(settings::wrong_profile);
-            let has_profile = profile.is_none();
-            let found = settings::findings(file.as_deref(), &config, profile, sees_all);
-            (found, config, has_profile)
-        });
-        read.await.ok()
+        let sees_all = is_root() || account.is_us;
+        let has_profile = profile.is_none();
+        let found = settings::findings(file.as_deref(), &config, profile, files, sees_all);
+        Some((found, config, has_profile))
     };
     let (mut found, basis) = match timeout(CHECK_ENDS_WITHIN, read).await {
         Ok(Some((found, Ok(config), true))) => (found, Basis::Configured(Box::new(config))),

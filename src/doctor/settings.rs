@@ -1,32 +1,43 @@
 //! The configuration and the files that it names.
 
-use std::{io, path::Path, time::SystemTime};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use rustls::RootCertStore;
+use tokio::task::JoinSet;
 
 use super::Finding;
 use crate::{
     config::{self, Config, ConfigError},
-    media::{devices, ice::IceServers, profile::ProfileError},
+    files::{self, Reader},
+    media::{devices, ice, profile::ProfileError},
     signaling::{credentials::Credentials, dial},
 };
 
 const CHECK: &str = "configuration";
+/// For one of the files that are named.
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(3);
+/// For telling which of two files it is that hangs.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
+/// As much of it is read for that, in bytes.
+const PROBED: u64 = 1 << 20;
 
-/// `profile`: what is wrong with the one that is asked for. `sees_all`: whether a file that cannot be read cannot be
+/// `profile` and `files`: what is wrong with those that are asked for. `sees_all`: whether a file that cannot be read cannot be
 /// read by the service either.
 pub(super) fn findings(
     file: Option<&Path>,
     config: &Result<Config, ConfigError>,
     profile: Option<Finding>,
+    files: Vec<String>,
     sees_all: bool,
 ) -> Vec<Finding> {
     let path = file.unwrap_or(Path::new(config::DEFAULT_FILE));
     match config {
-        Ok(config) => {
-            let files = unusable_files(config)
-                .into_iter()
-                .map(|fault| unusable(fault, sees_all));
+        Ok(_) => {
+            let files = files.into_iter().map(|fault| unusable(fault, sees_all));
             let faults: Vec<_> = profile.into_iter().chain(files).collect();
             if !faults.is_empty() {
                 return faults;
@@ -91,32 +102,84 @@ fn unusable(fault: String, sees_all: bool) -> Finding {
     Finding::fault(CHECK, fault, mend)
 }
 
-/// What the configuration's files lack. Read as the daemon would, so the user matters.
-pub fn unusable_files(config: &Config) -> Vec<String> {
+/// What the configuration's files lack. Read as the daemon would, so the user matters; one that hangs is given up and
+/// named.
+pub async fn unusable_files(config: &Config) -> Vec<String> {
     let now = SystemTime::now();
-    let mut faults = Vec::new();
+    let mut looks = Looks::default();
     if let Some(lobby) = &config.lobby {
-        if let Err(error) = Credentials::from(&lobby.auth).fresh(now) {
-            faults.push(format!("lobby.auth: {error}"));
-        }
-        if let Some(file) = &lobby.ca_file
-            && let Err(error) = dial::add_ca_file(&mut RootCertStore::empty(), file)
-        {
-            faults.push(format!("lobby.ca_file: {error}"));
+        let credentials = Credentials::from(&lobby.auth);
+        let file = credentials.file().map(Path::to_owned);
+        looks.look("lobby.auth", file, move || credentials.fresh(now));
+        if let Some(file) = lobby.ca_file.clone() {
+            looks.look("lobby.ca_file", [file.clone()], move || {
+                dial::add_ca_file(&mut RootCertStore::empty(), &file)
+            });
         }
     }
     if config.embedded_lobby.enabled
-        && let Some(files) = &config.embedded_lobby.tls
-        && let Err(error) = files.load()
+        && let Some(files) = config.embedded_lobby.tls.clone()
     {
-        faults.push(format!(
-            "embedded_lobby.certificate_file, key_file: {error}"
-        ));
+        let both = [files.certificate.clone(), files.key.clone()];
+        looks.look(
+            "embedded_lobby.certificate_file, key_file",
+            both,
+            move || files.load(),
+        );
     }
-    if let Err(error) = IceServers::new(&config.ice).uris(now) {
-        faults.push(format!("ice.servers: {error}"));
+    for server in config.ice.servers.iter().cloned() {
+        let file = server.auth.file().map(Path::to_owned);
+        looks.look("ice.servers", file, move || ice::login(&server, now));
     }
-    faults
+    looks.faults().await
+}
+
+/// Files that are read beside each other.
+#[derive(Default)]
+struct Looks(JoinSet<(usize, Option<String>)>);
+
+impl Looks {
+    /// Has `read` look at `files`, which `key` names.
+    fn look<T: Send + 'static, E: fmt::Display + Send + 'static>(
+        &mut self,
+        key: &'static str,
+        files: impl IntoIterator<Item = PathBuf>,
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) {
+        let files: Vec<PathBuf> = files.into_iter().collect();
+        let index = self.0.len();
+        self.0.spawn(async move {
+            let fault = match Reader::default().read(READ_WITHIN, read).await {
+                Some(Ok(_)) => None,
+                Some(Err(error)) => Some(format!("{key}: {error}")),
+                None => Some(format!("{key}: {}", files::late(&hanging(files).await))),
+            };
+            (index, fault)
+        });
+    }
+
+    /// In the order of the looks.
+    async fn faults(self) -> Vec<String> {
+        let mut faults = self.0.join_all().await;
+        faults.sort_by_key(|(index, _)| *index);
+        faults.into_iter().filter_map(|(_, fault)| fault).collect()
+    }
+}
+
+/// Those of the files whose reading does not end; all of them where none can be blamed.
+async fn hanging(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    if files.len() < 2 {
+        return files;
+    }
+    let mut late = Vec::new();
+    for file in &files {
+        let (reader, read) = (Reader::default(), file.clone());
+        let ends = reader.read(ENDS_WITHIN, move || files::bounded(&read, PROBED));
+        if ends.await.is_none() {
+            late.push(file.clone());
+        }
+    }
+    if late.is_empty() { files } else { late }
 }
 
 #[cfg(test)]
