@@ -13,8 +13,11 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::{
     app::{self, Mode},
     config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
-    doctor::{self, settings::unusable_files},
-    lobby::{self, LobbyError},
+    doctor::{
+        self,
+        settings::{unusable_files, unusable_keys},
+    },
+    lobby::{self, LobbyError, keys::KeysError},
     media::{self, branch, camera::CameraError, check, devices},
     say,
     signaling::credentials,
@@ -189,6 +192,11 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     // A file whose place has yet to be mounted is waited for by the unit (RequiresMountsFor=).
     let of_configuration = error.is::<ConfigError>()
         || matches!(error.downcast_ref(), Some(LobbyError::Tls(_)))
+        // Somebody has to see to the file. (Room on a disk may come by itself.)
+        || matches!(
+            error.downcast_ref(),
+            Some(KeysError::Exposed { .. } | KeysError::Corrupt { .. })
+        )
         // Plugins and profiles do not come by themselves. (A camera may: that is waited for.)
         || matches!(
             error.downcast_ref(),
@@ -292,7 +300,12 @@ fn check(file: Option<&Path>) -> ExitCode {
 /// What hangs is left behind: its thread ends with the process.
 fn look_at_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let runtime = runtime()?;
-    let faults = runtime.block_on(unusable_files(config));
+    let faults = runtime.block_on(async {
+        let mut faults = unusable_files(config).await;
+        let state_dir = app::state_dir().ok();
+        faults.extend(unusable_keys(config, state_dir.as_deref()).await);
+        faults
+    });
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(faults)
 }
@@ -465,6 +478,15 @@ mod tests {
         };
         let no_tls = anyhow::Error::from(LobbyError::from(pair));
         assert_eq!(exit_code(&no_tls), EX_CONFIG.into());
+        let exposed = KeysError::Exposed {
+            path: "lobby-keys.toml".into(),
+            mode: 0o644,
+        };
+        assert_eq!(exit_code(&exposed.into()), EX_CONFIG.into());
+        let full = KeysError::NoRoom {
+            dir: "/var/lib/perch".into(),
+        };
+        assert_eq!(exit_code(&full.into()), ExitCode::FAILURE);
         let hangs = CameraError::Hangs(String::new());
         assert_eq!(exit_code(&hangs.into()), ExitCode::FAILURE);
         let unknown = CameraError::Profile(ProfileError::Unknown {

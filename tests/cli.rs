@@ -295,6 +295,34 @@ fn link_shows_the_keys_that_are_there_and_makes_none() {
 }
 
 #[test]
+fn keys_that_others_can_read_are_told_before_the_start_and_not_worth_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let text =
+        "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n";
+    fs::write(directory.path().join("perch.toml"), text).unwrap();
+    perch::lobby::keys::Keys::load_or_create(directory.path()).unwrap();
+    let path = file(directory.path());
+    let asked = |command: &str| {
+        let mut command = perch(&[command, "--config", &path]);
+        run(command.env("STATE_DIRECTORY", directory.path()))
+    };
+    let (code, _, stderr) = asked("check");
+    assert_eq!(code, 0, "{stderr}");
+    let keys = directory.path().join(perch::lobby::keys::FILE);
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
+    for (command, expected) in [("check", 1), ("run", 78)] {
+        let (code, _, stderr) = asked(command);
+        assert_eq!(code, expected, "{stderr}");
+        assert!(stderr.contains("run `chmod 600` on it"), "{stderr}");
+    }
+    fs::write(&keys, "").unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, _, stderr) = asked("run");
+    assert_eq!(code, 78, "{stderr}");
+}
+
+#[test]
 fn token_mints_for_the_subject() {
     let directory = configured("");
     let secret = directory.path().join("secret");

@@ -325,6 +325,21 @@ fn whatever_hangs_is_not_waited_for() {
     assert_eq!(only(&report, "camera").0, "ok");
 }
 
+#[test]
+fn keys_that_others_can_read_are_a_fault_of_the_configuration() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let device = Device::new(&format!("{PICTURE}{EMBEDDED}"));
+    lobby::keys::Keys::load_or_create(device.path()).unwrap();
+    let (_, report) = device.examined();
+    assert_eq!(only(&report, "configuration").0, "ok");
+    let keys = device.path().join(lobby::keys::FILE);
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, report) = device.examined();
+    assert_eq!(code, 1);
+    let (level, what) = only(&report, "configuration");
+    assert!(level == "fault" && what.contains("chmod 600"), "{what}");
+}
+
 /// Nobody ever writes to these pipes.
 #[test]
 fn files_that_hang_are_named_and_not_blamed_on_the_lobby() {

@@ -2,12 +2,13 @@
 //! known here.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{is_root, output_of};
+use crate::app;
 
 /// The unit, as it is shipped.
 pub(super) const UNIT: &str = "perch.service";
@@ -97,6 +98,15 @@ impl Account {
             uid,
             groups,
             is_us: true,
+        }
+    }
+
+    /// Where the service's state is, which is ours only where we are who it runs as.
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        if self.is_us || env::var_os("STATE_DIRECTORY").is_some() {
+            app::state_dir().ok()
+        } else {
+            Some(PathBuf::from(app::SYSTEM_STATE_DIR))
         }
     }
 

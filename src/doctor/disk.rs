@@ -9,7 +9,6 @@ use rustix::fs::{Access, access, statvfs};
 use tokio::task::spawn_blocking;
 
 use super::{Finding, account::Account};
-use crate::app;
 
 const CHECK: &str = "disk";
 /// Keys and the plugins' registry are a few hundred kilobytes.
@@ -19,13 +18,7 @@ const LITTLE: u64 = 128 << 20;
 pub(super) async fn examine() -> Vec<Finding> {
     let account = Account::of_service().await;
     let looked = spawn_blocking(move || {
-        let given = env::var_os("STATE_DIRECTORY").is_some();
-        let state = if account.is_us || given {
-            app::state_dir().ok()
-        } else {
-            // Ours is none of the service's business.
-            Some(PathBuf::from(app::SYSTEM_STATE_DIR))
-        };
+        let state = account.state_dir();
         let cache =
             env::var_os("CACHE_DIRECTORY").map_or_else(|| "/var/cache/perch".into(), PathBuf::from);
         // Without systemd there is no cache of our own.

@@ -213,7 +213,11 @@ async fn settings(file: Option<&Path>) -> (Vec<Finding>, Basis) {
             Some((config, profile, files))
         };
         let (account, read) = tokio::join!(Account::of_service(), read);
-        let (config, profile, files) = read?;
+        let (config, profile, mut files) = read?;
+        if let Ok(config) = &config {
+            let state_dir = account.state_dir();
+            files.extend(settings::unusable_keys(config, state_dir.as_deref()).await);
+        }
         // Root reads everything, the service's user what the service reads.
         let sees_all = is_root() || account.is_us;
         let has_profile = profile.is_none();

@@ -13,6 +13,7 @@ use super::Finding;
 use crate::{
     config::{self, Config, ConfigError},
     files::{self, Reader},
+    lobby::keys::{self, Keys, KeysError},
     media::{devices, ice, profile::ProfileError},
     signaling::{credentials::Credentials, dial},
 };
@@ -98,7 +99,7 @@ fn unusable(fault: String, sees_all: bool) -> Finding {
     if !sees_all && fault.to_lowercase().contains(&denied) {
         return Finding::note(CHECK, format!("not seen: {fault} (root sees it)"));
     }
-    let mend = "check the path and that perch's user may read it; `perch check` asks again";
+    let mend = "see to that file: that it is the right one, and that perch's user may read it; `perch check` asks again";
     Finding::fault(CHECK, fault, mend)
 }
 
@@ -130,6 +131,24 @@ pub async fn unusable_files(config: &Config) -> Vec<String> {
     for server in config.ice.servers.iter().cloned() {
         let file = server.auth.file().map(Path::to_owned);
         looks.look("ice.servers", file, move || ice::login(&server, now));
+    }
+    looks.faults().await
+}
+
+/// What is wrong with the embedded lobby's keys, as it would read them at its start. That makes them where there are
+/// none.
+pub async fn unusable_keys(config: &Config, state_dir: Option<&Path>) -> Vec<String> {
+    let mut looks = Looks::default();
+    if config.embedded_lobby.enabled
+        && let Some(state_dir) = state_dir.map(Path::to_owned)
+    {
+        let file = state_dir.join(keys::FILE);
+        looks.look("embedded_lobby", [file], move || {
+            match Keys::load(&state_dir) {
+                Err(KeysError::Missing { .. }) => Ok(()),
+                other => other.map(drop),
+            }
+        });
     }
     looks.faults().await
 }
