@@ -49,21 +49,21 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
-            found.push(no_plan(&error));
+            found.extend(no_plan(&error));
             found.extend(missing.into_iter().map(not_installed));
             return found;
         }
     };
-    let (camera, usable) = match plan.device.as_deref() {
+    let (camera, opens) = match plan.device.as_deref() {
         None => {
             let what = format!("the profile {:?} needs none", plan.profile);
-            (Finding::ok(CAMERA, what), true)
+            (Finding::ok(CAMERA, what), Opens::Yes)
         }
         Some(device) => look_within(deadline, device, Whose::of(daemon)).await,
     };
     found.push(camera);
     if missing.is_empty() {
-        found.push(encoder(config, plan, usable, daemon, deadline).await);
+        found.push(encoder(config, plan, opens, daemon, deadline).await);
     } else {
         found.extend(missing.into_iter().map(not_installed));
     }
@@ -83,28 +83,45 @@ async fn start_gstreamer() -> Result<(), Finding> {
     }
 }
 
-fn no_plan(error: &ProfileError) -> Finding {
+fn no_plan(error: &ProfileError) -> Vec<Finding> {
+    let what = error.to_string();
     match error {
-        ProfileError::NoCamera { .. } => Finding::fault(
-            CAMERA,
-            error.to_string(),
-            "plug it in, see `dmesg` for what the kernel made of it, and its cable and power",
-        ),
-        ProfileError::NotInstalled { .. } => Finding::fault(
-            ENCODER,
-            error.to_string(),
-            "`perch check` names the packages to install",
-        ),
-        _ => Finding::fault(
-            ENCODER,
-            error.to_string(),
-            "mend it in the configuration; `perch check` asks again",
-        ),
+        ProfileError::NoCamera { .. } => {
+            let mend =
+                "plug it in, see `dmesg` for what the kernel made of it, and its cable and power";
+            vec![
+                Finding::fault(CAMERA, what, mend),
+                Finding::note(ENCODER, "not tried: there is no camera"),
+            ]
+        }
+        ProfileError::NotInstalled { .. } => {
+            let mend = "`perch check` names the packages to install";
+            vec![Finding::fault(ENCODER, what, mend)]
+        }
+        _ => {
+            let mend = "mend it in the configuration; `perch check` asks again";
+            vec![Finding::fault(ENCODER, what, mend)]
+        }
     }
 }
 
 fn not_installed(fault: String) -> Finding {
     Finding::fault(ENCODER, fault, "install the package that is named")
+}
+
+/// Whether whoever asks could open the camera now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    Yes,
+    /// It is not there.
+    Gone,
+    No,
+}
+
+impl Opens {
+    fn by(allowed: bool) -> Self {
+        if allowed { Self::Yes } else { Self::No }
+    }
 }
 
 /// Whose the device is, if anybody has it open.
@@ -128,7 +145,7 @@ impl Whose {
 }
 
 /// [`look`], and asking who the service runs as, in the time that is left.
-async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding, bool) {
+async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding, Opens) {
     let device = device.to_owned();
     let looked = async {
         let account = Account::of_service().await;
@@ -137,18 +154,18 @@ async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding,
     let left = deadline.saturating_duration_since(Instant::now());
     match within(left, CAMERA, looked).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => (Finding::note(CAMERA, error.to_string()), false),
-        Err(late) => (late, false),
+        Ok(Err(error)) => (Finding::note(CAMERA, error.to_string()), Opens::No),
+        Err(late) => (late, Opens::No),
     }
 }
 
 /// The device's node; whether we can open it now.
-fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
+fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
     let shown = device.display();
     if !devices::is_node(device) {
         return (
             Finding::ok(CAMERA, format!("{shown} (not a device node)")),
-            true,
+            Opens::Yes,
         );
     }
     let node = match fs::metadata(device) {
@@ -157,25 +174,25 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
             let mend = "plug it in; `perch devices` lists what is there, `dmesg` what the kernel made of it";
             return (
                 Finding::fault(CAMERA, format!("there is no {shown}"), mend),
-                false,
+                Opens::Gone,
             );
         }
         Err(error) => {
             let finding =
                 Finding::fault(CAMERA, format!("{shown}: {error}"), "check its permissions");
-            return (finding, false);
+            return (finding, Opens::No);
         }
     };
     if !node.file_type().is_char_device() {
         let what = format!("{shown} is no device");
         return (
             Finding::fault(CAMERA, what, "name the camera in [camera] device"),
-            false,
+            Opens::No,
         );
     }
-    let ours = access(device, Access::READ_OK | Access::WRITE_OK).is_ok();
+    let opens = Opens::by(access(device, Access::READ_OK | Access::WRITE_OK).is_ok());
     let allowed = if account.is_us {
-        ours
+        opens == Opens::Yes
     } else {
         account.may_use(&node)
     };
@@ -186,7 +203,7 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
             node.mode() & 0o777
         );
         let mend = format!("`usermod -aG {group} {user}`, then `systemctl restart perch`");
-        return (Finding::fault(CAMERA, what, mend), false);
+        return (Finding::fault(CAMERA, what, mend), Opens::No);
     }
     let (who, saw_all) = holders(device);
     let others: Vec<&Holder> = who
@@ -205,7 +222,7 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
             Whose::Unknown => Finding::note(CAMERA, format!("{what}, which may be the daemon")),
             Whose::Others => Finding::new(CAMERA, super::Level::Note, what, Some(mend)),
         };
-        return (finding, ours);
+        return (finding, opens);
     }
     let held = if who.is_empty() {
         "free"
@@ -220,14 +237,14 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, bool) {
     let may = format!("{} may open it", account.name);
     (
         Finding::ok(CAMERA, format!("{shown} is there, {may}, {held}{doubt}")),
-        ours,
+        opens,
     )
 }
 
 async fn encoder(
     config: &Config,
     plan: Plan,
-    usable: bool,
+    opens: Opens,
     daemon: &Daemon,
     deadline: Instant,
 ) -> Finding {
@@ -242,11 +259,13 @@ async fn encoder(
         }
         Daemon::Mute | Daemon::Absent => {}
     }
-    if !usable {
-        return Finding::note(
-            ENCODER,
-            "not tried: the camera cannot be opened by whoever asks",
-        );
+    match opens {
+        Opens::Yes => {}
+        Opens::Gone => return Finding::note(ENCODER, "not tried: there is no camera"),
+        Opens::No => {
+            let what = "not tried: the camera cannot be opened by whoever asks";
+            return Finding::note(ENCODER, what);
+        }
     }
     let launch = plan.text.clone();
     let frames = config.camera.framerate + 1;
@@ -467,11 +486,22 @@ mod tests {
         assert!(found.what.contains("only 15.0 of 30"), "{found:?}");
     }
 
+    #[test]
+    fn without_a_camera_the_encoder_is_not_tried() {
+        let why = String::new();
+        let [camera, encoder] = &no_plan(&ProfileError::NoCamera { why })[..] else {
+            panic!("one finding each");
+        };
+        assert_eq!((camera.check, camera.level), (CAMERA, Level::Fault));
+        let not_tried = Finding::note(ENCODER, "not tried: there is no camera");
+        assert_eq!(*encoder, not_tried);
+    }
+
     #[tokio::test]
     async fn a_look_that_comes_too_late_is_given_up() {
         let past = Instant::now();
-        let (found, usable) = look_within(past, "/dev/full", Whose::Others).await;
-        assert_eq!((found.level, usable), (Level::Fault, false));
+        let (found, opens) = look_within(past, "/dev/full", Whose::Others).await;
+        assert_eq!((found.level, opens), (Level::Fault, Opens::No));
         assert!(found.what.contains("did not come to an end"), "{found:?}");
     }
 
@@ -485,15 +515,15 @@ mod tests {
             .build()
             .unwrap();
         let account = runtime.block_on(account());
-        let (gone, usable) = look(&directory.path().join("video9"), &account, Whose::Others);
-        assert_eq!((gone.level, usable), (Level::Fault, false));
+        let (gone, opens) = look(&directory.path().join("video9"), &account, Whose::Others);
+        assert_eq!((gone.level, opens), (Level::Fault, Opens::Gone));
         let file = directory.path().join("video0");
         fs::write(&file, "").unwrap();
-        let (plain, usable) = look(&file, &account, Whose::Others);
-        assert_eq!((plain.level, usable), (Level::Fault, false));
+        let (plain, opens) = look(&file, &account, Whose::Others);
+        assert_eq!((plain.level, opens), (Level::Fault, Opens::No));
         assert!(plain.what.contains("is no device"), "{plain:?}");
         let libcamera = Path::new("/base/soc/i2c0mux/i2c@1/imx708@1a");
-        let (named, usable) = look(libcamera, &account, Whose::Others);
-        assert_eq!((named.level, usable), (Level::Ok, true), "{named:?}");
+        let (named, opens) = look(libcamera, &account, Whose::Others);
+        assert_eq!((named.level, opens), (Level::Ok, Opens::Yes), "{named:?}");
     }
 }
