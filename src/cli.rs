@@ -276,8 +276,8 @@ fn check(file: Option<&Path>) -> ExitCode {
     match media::init() {
         Ok(()) => {
             let report = check::check(&config);
-            if let Some(plan) = &report.plan {
-                say::line(format_args!("picture  {plan}"));
+            if let Some(picture) = report.picture() {
+                say::line(format_args!("picture  {picture}"));
             }
             for remark in &report.remarks {
                 say::line(format_args!("note: {remark}"));

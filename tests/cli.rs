@@ -240,6 +240,21 @@ fn devices_lists_what_there_is() {
 }
 
 #[test]
+fn check_chooses_the_picture_as_devices_does() {
+    let directory = configured("");
+    let path = file(directory.path());
+    let asked = |command| {
+        let mut command = perch(&[command, "--config", &path]);
+        let (code, stdout, stderr) = run(command.env("PERCH__CAMERA__PROFILE", "auto"));
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let (devices, check) = (asked("devices"), asked("check"));
+    let chosen = devices.lines().last().unwrap().trim();
+    assert!(check.contains(&format!("picture  {chosen}\n")), "{check}");
+}
+
+#[test]
 fn a_profile_beside_the_program_is_found() {
     let directory = configured("");
     let data = directory.path().join("data");

@@ -39,9 +39,9 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
     }
     let deadline = Instant::now() + CHECK_ENDS_WITHIN;
     let wanted = config.clone();
-    let planned = spawn_blocking(move || (devices::plan(&wanted), check::check(&wanted).faults));
-    let (plan, missing) = match limited(CAMERA, planned).await {
-        Ok(Ok(found)) => found,
+    let checked = spawn_blocking(move || check::check(&wanted));
+    let (plan, missing) = match limited(CAMERA, checked).await {
+        Ok(Ok(report)) => (report.plan, report.faults),
         Ok(Err(error)) => return vec![Finding::note(CAMERA, error.to_string())],
         Err(late) => return vec![late],
     };
@@ -49,8 +49,10 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
+            let said = error.to_string();
             found.extend(no_plan(&error));
-            found.extend(missing.into_iter().map(not_installed));
+            let others = missing.into_iter().filter(|fault| *fault != said);
+            found.extend(others.map(not_installed));
             return found;
         }
     };
@@ -94,10 +96,8 @@ fn no_plan(error: &ProfileError) -> Vec<Finding> {
                 Finding::note(ENCODER, "not tried: there is no camera"),
             ]
         }
-        ProfileError::NotInstalled { .. } => {
-            let mend = "`perch check` names the packages to install";
-            vec![Finding::fault(ENCODER, what, mend)]
-        }
+        // It is said with the packages' names.
+        ProfileError::NotInstalled { .. } => Vec::new(),
         _ => {
             let mend = "mend it in the configuration; `perch check` asks again";
             vec![Finding::fault(ENCODER, what, mend)]

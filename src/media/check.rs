@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 
 use super::{
     devices,
-    profile::{Plan, ProfileError},
+    profile::{Plan, ProfileError, Profiles},
 };
 use crate::config::Config;
 
@@ -84,8 +84,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
 /// What was found out.
 #[derive(Debug)]
 pub struct Report {
-    /// What would be done; nothing where it cannot be said.
-    pub plan: Option<Plan>,
+    /// What would be done, as `perch devices` and the daemon choose.
+    pub plan: Result<Plan, ProfileError>,
     /// What makes a stream impossible.
     pub faults: Vec<String>,
     /// What is worth knowing.
@@ -94,8 +94,8 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(plan) = &self.plan {
-            writeln!(f, "{plan}")?;
+        if let Some(picture) = self.picture() {
+            writeln!(f, "{picture}")?;
         }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;
@@ -107,28 +107,30 @@ impl fmt::Display for Report {
     }
 }
 
-/// Checks the media half. Whether the camera is there is not asked: it may come later, and
-/// `perch devices` tells.
+impl Report {
+    /// The picture in words; nothing where one of the faults tells why there is none.
+    pub fn picture(&self) -> Option<String> {
+        match &self.plan {
+            Ok(plan) => Some(plan.to_string()),
+            Err(error @ ProfileError::NoCamera { .. }) => Some(format!("none fits: {error}")),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Checks the media half. A camera that is not there is no fault: it may come later.
 pub fn check(config: &Config) -> Report {
     let mut report = Report {
-        plan: None,
+        plan: Err(ProfileError::NoCamera { why: String::new() }),
         faults: Vec::new(),
         remarks: Vec::new(),
     };
-    match plan_without_cameras(config, &mut report.remarks) {
-        Ok(plan) => report.plan = Some(plan),
-        Err(ProfileError::NotInstalled {
-            profile,
-            part,
-            missing,
-        }) => {
-            let names: Vec<String> = missing.iter().map(|name| with_package(name)).collect();
-            report.faults.push(format!(
-                "profile {profile:?}: no {part} can be used; install {}",
-                names.join(" or ")
-            ));
+    match devices::profiles() {
+        Ok(profiles) => report.choose(&profiles, config),
+        Err(error) => {
+            report.faults.push(error.to_string());
+            report.plan = Err(error);
         }
-        Err(error) => report.faults.push(error.to_string()),
     }
     let mut needed: BTreeSet<&str> = CORE.iter().copied().collect();
     if config.audio.enabled {
@@ -145,35 +147,58 @@ pub fn check(config: &Config) -> Report {
     report
 }
 
-fn plan_without_cameras(config: &Config, remarks: &mut Vec<String>) -> Result<Plan, ProfileError> {
-    let profiles = devices::profiles()?;
-    let hardware = super::profile::Hardware {
-        cameras: Vec::new(),
-        elements: devices::installed(&profiles),
+impl Report {
+    fn choose(&mut self, profiles: &Profiles, config: &Config) {
+        let mut hardware = devices::hardware(profiles);
+        self.plan = profiles.plan(&devices::with_resolved_device(config), &hardware);
+        let profile = match &self.plan {
+            Err(ProfileError::NoCamera { .. }) => {
+                self.remarks
+                    .push("`perch run` waits for a camera that fits".to_owned());
+                // Whether there is anything else that it would lack.
+                hardware.cameras.clear();
+                let mut config = config.clone();
+                ANY_CAMERA.clone_into(&mut config.camera.device);
+                let plan = profiles.plan(&config, &hardware);
+                plan.map(|plan| plan.profile)
+                    .map_err(|error| in_packages(&error))
+            }
+            Err(error) => Err(in_packages(error)),
+            Ok(plan) => Ok(plan.profile.clone()),
+        };
+        let profile = match profile {
+            Ok(name) => profiles.iter().find(|profile| profile.name == name),
+            Err(fault) => return self.faults.push(fault),
+        };
+        let others: BTreeSet<&str> = profile
+            .into_iter()
+            .flat_map(|profile| profile.elements(config.audio.enabled))
+            .filter(|element| !hardware.elements.contains(*element))
+            .collect();
+        for element in others {
+            self.remarks.push(format!(
+                "not installed: {}; a part of the profile cannot be used",
+                with_package(element)
+            ));
+        }
+    }
+}
+
+/// The error with the packages that mend it.
+fn in_packages(error: &ProfileError) -> String {
+    let ProfileError::NotInstalled {
+        profile,
+        part,
+        missing,
+    } = error
+    else {
+        return error.to_string();
     };
-    let mut config = config.clone();
-    let any = config.camera.device.is_empty();
-    if any {
-        // A camera that is named is taken at its word.
-        ANY_CAMERA.clone_into(&mut config.camera.device);
-    }
-    let mut plan = profiles.plan(&config, &hardware)?;
-    if any && plan.device.take().is_some() {
-        remarks.push("the camera is chosen at the start; `perch devices` tells which".to_owned());
-    }
-    let profile = profiles.iter().find(|profile| profile.name == plan.profile);
-    let others: BTreeSet<&str> = profile
-        .into_iter()
-        .flat_map(|profile| profile.elements(config.audio.enabled))
-        .filter(|element| !hardware.elements.contains(*element))
-        .collect();
-    for element in others {
-        remarks.push(format!(
-            "not installed: {}; a part of the profile cannot be used",
-            with_package(element)
-        ));
-    }
-    Ok(plan)
+    let names: Vec<String> = missing.iter().map(|name| with_package(name)).collect();
+    format!(
+        "profile {profile:?}: no {part} can be used; install {}",
+        names.join(" or ")
+    )
 }
 
 /// Stands for whichever camera will be there.
@@ -231,22 +256,23 @@ mod tests {
     #[test]
     fn a_camera_need_not_be_there() {
         gst::init().unwrap();
-        let report = check(&config(""));
+        let auto = config("");
+        let report = check(&auto);
         assert_eq!(report.faults, Vec::<String>::new());
-        assert_eq!(report.plan.unwrap().device, None);
-        assert!(
-            report
-                .remarks
-                .iter()
-                .any(|remark| remark.contains("perch devices"))
-        );
+        let said = devices::inventory(&auto).unwrap().to_string();
+        let picture = report.picture().unwrap();
+        assert_eq!(said.lines().last().unwrap().trim(), picture);
+        let waits = |remark: &String| remark.contains("waits for a camera");
+        let waiting = report.remarks.iter().any(waits);
+        assert_eq!(waiting, picture.starts_with("none fits: "), "{picture}");
     }
 
     #[test]
     fn a_wrong_profile_is_a_fault() {
         gst::init().unwrap();
         let report = check(&config("[camera]\nprofile = 'tset'"));
-        assert!(report.plan.is_none());
+        assert!(report.plan.is_err());
+        assert_eq!(report.picture(), None);
         assert!(
             report
                 .to_string()

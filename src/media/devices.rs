@@ -77,7 +77,7 @@ pub fn hardware(profiles: &Profiles) -> Hardware {
 }
 
 /// Those of the profiles' elements that are installed.
-pub(super) fn installed(profiles: &Profiles) -> HashSet<String> {
+fn installed(profiles: &Profiles) -> HashSet<String> {
     profiles
         .iter()
         .flat_map(|profile| profile.elements(true))
@@ -93,7 +93,7 @@ pub fn is_node(device: &Path) -> bool {
 }
 
 /// Udev's stable names (`/dev/v4l/by-id/…`) are links to the nodes that are found here.
-fn with_resolved_device(config: &Config) -> Config {
+pub(super) fn with_resolved_device(config: &Config) -> Config {
     let mut config = config.clone();
     let device = Path::new(&config.camera.device);
     if device.is_absolute()
