@@ -20,7 +20,7 @@ use url::Url;
 use crate::{
     config::{Config, Lobby as LobbyConfig},
     host::{self, HostError, HostStatus},
-    lobby::{self, Lobby, keys::Keys, link, tls::TlsFiles},
+    lobby::{self, Lobby, LobbyError, keys::Keys, link, tls::TlsFiles},
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
@@ -255,7 +255,15 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
         tls: config.embedded_lobby.tls.clone(),
         limits: lobby::Limits::default(),
     })
-    .await?;
+    .await
+    .map_err(|error| match (mode, error) {
+        // There is no configuration to change.
+        (Mode::Demo, LobbyError::Listen { listen, source }) => anyhow::anyhow!(
+            "the demo's lobby cannot listen on {listen}: {source}; choose another address with `--listen`, \
+             or stop the program that uses this one"
+        ),
+        (_, error) => error.into(),
+    })?;
     info!(event = "lobby-open", address = %lobby.addr(), "embedded lobby is open");
     Ok(Some(Embedded {
         lobby,

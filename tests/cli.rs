@@ -209,6 +209,21 @@ fn a_wrong_configuration_is_not_worth_a_restart() {
     );
 }
 
+/// A demo has no configuration that could be changed.
+#[test]
+fn a_demo_on_a_taken_port_names_its_own_argument() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, stderr) = run(&mut perch(&["demo", "--listen", &address]));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains(&format!("cannot listen on {address}")),
+        "{stderr}"
+    );
+    assert!(stderr.contains("with `--listen`"), "{stderr}");
+    assert!(!stderr.contains("[embedded_lobby]"), "{stderr}");
+}
+
 /// Where there is no file, settings of the environment alone must not make it ask for a lobby.
 #[test]
 fn devices_answers_before_there_is_a_configuration() {
