@@ -105,7 +105,7 @@ struct Token {
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// User id that the token carries
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     subject: String,
     /// How long it is valid, such as 90s, 30min, 2h or 7d
     #[arg(long, default_value = "2h", value_parser = config::duration::parse)]

@@ -389,6 +389,10 @@ fn token_mints_for_the_subject() {
     assert!(stderr.contains("/nonexistent"), "{stderr}");
     let (code, _, _) = run(&mut perch(&["token"]));
     assert_eq!(code, 2);
+    // A configuration's secret_file needs one, too.
+    let nobody = ["token", "--secret-file", secret, "--subject", ""];
+    let (code, stdout, _) = run(&mut perch(&nobody));
+    assert_eq!((code, stdout.as_str()), (2, ""));
 }
 
 #[test]
