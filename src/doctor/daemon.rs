@@ -100,6 +100,7 @@ fn unit(shown: &str) -> Finding {
     }
     match property("NRestarts") {
         "" | "0" => {}
+        "1" => what.push_str("; restarted once"),
         count => what.push_str(&format!("; restarted {count} times")),
     }
     let journal = "`journalctl -u perch -n 50` says why; then `systemctl restart perch`";
@@ -157,6 +158,8 @@ mod tests {
             running.what,
             "perch.service is active (x): live as 'Porch'; restarted 3 times"
         );
+        let once = shown("loaded", "active", "NRestarts=1\n");
+        assert!(once.what.ends_with("; restarted once"), "{once:?}");
         let failed = shown("loaded", "failed", "Result=exit-code\n");
         assert_eq!(failed.level, Level::Fault);
         assert!(failed.what.ends_with(", exit-code"), "{failed:?}");

@@ -24,6 +24,7 @@ use self::{account::Account, daemon::Daemon};
 use crate::{
     app,
     config::{Config, ConfigError, DemoOptions},
+    status::many,
 };
 
 /// For one check.
@@ -115,15 +116,11 @@ impl fmt::Display for Report {
                 writeln!(f, "{:<21} → {mend}", "")?;
             }
         }
-        let many = |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            count => format!("{count} {what}s"),
-        };
         writeln!(
             f,
             "{}, {}",
-            many(self.faults, "fault"),
-            many(self.notes, "note")
+            many(self.faults as u64, "fault"),
+            many(self.notes as u64, "note")
         )
     }
 }

@@ -82,15 +82,20 @@ pub fn report(report: &Report) {
 }
 
 fn refused(viewer: &ViewerId, reason: Refusal, first: bool) {
-    let why = match reason {
-        Refusal::Full { max } => format!("all {max} places are taken"),
-        Refusal::Busy => "too many joins at once".to_owned(),
-    };
+    let why = in_words(reason);
     let reason = reason.name();
     if first {
         info!(event = "viewer-refused", %viewer, reason, "viewer refused: {why}");
     } else {
         debug!(event = "viewer-refused", %viewer, reason, "viewer refused: {why}, still");
+    }
+}
+
+fn in_words(reason: Refusal) -> String {
+    match reason {
+        Refusal::Full { max: 1 } => "the only place is taken".to_owned(),
+        Refusal::Full { max } => format!("all {max} places are taken"),
+        Refusal::Busy => "too many joins at once".to_owned(),
     }
 }
 
@@ -121,5 +126,17 @@ fn ended(report: &Report) {
             event = "viewer-ended", %viewer, %stream, branch = branch.0, reason, detail, after_ms,
             "viewer ended: {sentence}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_is_not_spoken_of_as_many() {
+        let full = |max| in_words(Refusal::Full { max });
+        assert_eq!(full(1), "the only place is taken");
+        assert_eq!(full(2), "all 2 places are taken");
     }
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use text::span;
+pub(crate) use text::{many, span};
 
 use crate::host::tally::Histogram;
 

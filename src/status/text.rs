@@ -55,11 +55,19 @@ impl fmt::Display for Status {
         let process = &self.process;
         writeln!(
             f,
-            "process  {:.0} MB resident, {} threads, {} descriptors",
+            "process  {:.0} MB resident, {}, {}",
             process.resident_bytes as f64 / 1e6,
-            process.threads,
-            process.descriptors
+            many(process.threads, "thread"),
+            many(process.descriptors, "descriptor")
         )
+    }
+}
+
+/// A count with its noun.
+pub(crate) fn many(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
     }
 }
 
@@ -115,8 +123,9 @@ impl fmt::Display for CameraLine<'_> {
         }
         write!(
             f,
-            "; {} frames, {} keyframes",
-            camera.encoded_frames, camera.keyframes
+            "; {}, {}",
+            many(camera.encoded_frames, "frame"),
+            many(camera.keyframes, "keyframe")
         )?;
         let restarts: Vec<String> = camera
             .restarts
@@ -195,6 +204,17 @@ mod tests {
         ] {
             assert_eq!(span(seconds), text);
         }
+    }
+
+    #[test]
+    fn one_is_not_spoken_of_as_many() {
+        let camera = CameraStatus {
+            encoded_frames: 31,
+            keyframes: 1,
+            ..CameraStatus::default()
+        };
+        let line = CameraLine(&camera).to_string();
+        assert!(line.contains("; 31 frames, 1 keyframe, "), "{line}");
     }
 
     #[test]
