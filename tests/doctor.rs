@@ -502,4 +502,20 @@ fn a_daemon_that_runs_is_asked_instead_of_its_camera() {
             .contains("the stream is live in it"),
         "{report:#}"
     );
+
+    // Asked of another configuration, what it says of itself is not taken for an answer.
+    let metrics = format!("[metrics]\nenabled = true\nlisten = '127.0.0.1:{port}'\n");
+    device.write(
+        "perch.toml",
+        &format!("{PICTURE}{EMBEDDED}{metrics}[stream]\ntitle = 'Another'\n"),
+    );
+    let (_, report) = device.examined();
+    let (level, what) = only(&report, "daemon");
+    assert_eq!(level, "note", "{report:#}");
+    let known = format!("is another one (its lobby is 127.0.0.1:{port}");
+    assert!(what.contains(&known), "{what}");
+    let (_, encoder) = only(&report, "encoder");
+    assert!(!encoder.contains("the daemon"), "{encoder}");
+    assert!(!only(&report, "lobby").1.contains("is live in it"));
+    assert_eq!(only(&report, "ports").0, "note", "{report:#}");
 }

@@ -138,7 +138,7 @@ impl Whose {
     fn of(daemon: &Daemon) -> Self {
         match daemon {
             Daemon::Tells(status) => Self::Daemons(status.pid),
-            Daemon::Mute => Self::Unknown,
+            Daemon::Mute | Daemon::Another(_) => Self::Unknown,
             Daemon::Absent => Self::Others,
         }
     }
@@ -257,7 +257,10 @@ async fn encoder(
                 "not tried: the camera may be the daemon's, which does not tell",
             );
         }
-        Daemon::Mute | Daemon::Absent => {}
+        Daemon::Another(status) if may_have(status, &plan) => {
+            return Finding::note(ENCODER, "not tried: the camera is the running daemon's");
+        }
+        Daemon::Mute | Daemon::Another(_) | Daemon::Absent => {}
     }
     match opens {
         Opens::Yes => {}
@@ -282,6 +285,12 @@ async fn encoder(
         Ok(Err(error)) => Finding::note(ENCODER, error.to_string()),
         Err(late) => late,
     }
+}
+
+/// Whether another daemon has the camera, or is about to choose one.
+fn may_have(status: &Status, plan: &Plan) -> bool {
+    plan.device.is_some()
+        && (status.camera.profile.is_none() || status.camera.device == plan.device)
 }
 
 /// The device is busy with the daemon itself, so it is asked instead.
@@ -406,8 +415,8 @@ mod tests {
         }
     }
 
-    fn judged(trial: &Trial) -> Finding {
-        let plan = Plan {
+    fn a_plan() -> Plan {
+        Plan {
             profile: "v4l2".into(),
             why: "asked for".into(),
             device: None,
@@ -418,7 +427,25 @@ mod tests {
                 video: String::new(),
                 audio: None,
             },
-        };
+        }
+    }
+
+    #[test]
+    fn the_camera_of_another_daemon_is_left_alone() {
+        let mut plan = a_plan();
+        let mut status = Status::default();
+        assert!(!may_have(&status, &plan), "none is needed");
+        plan.device = Some("/dev/video0".into());
+        assert!(may_have(&status, &plan), "it may choose that one");
+        status.camera.profile = Some("v4l2".into());
+        status.camera.device = Some("/dev/video1".into());
+        assert!(!may_have(&status, &plan));
+        status.camera.device = plan.device.clone();
+        assert!(may_have(&status, &plan));
+    }
+
+    fn judged(trial: &Trial) -> Finding {
+        let plan = a_plan();
         let config = Config::from_text(
             Path::new("perch.toml"),
             "[embedded_lobby]\nenabled = true\n[camera]\nframerate = 30\n",

@@ -1,13 +1,16 @@
 //! The daemon itself, by its own word and by systemd's.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use tokio::task::spawn_blocking;
 
 use super::{Finding, account::UNIT, is_root, output_of};
-use crate::status::{
-    Status,
-    socket::{self, AskError},
+use crate::{
+    config::Config,
+    status::{
+        Status,
+        socket::{self, AskError},
+    },
 };
 
 const CHECK: &str = "daemon";
@@ -22,6 +25,44 @@ pub(super) enum Daemon {
     /// One runs, or may, and does not tell. What is taken may be its own, and what is free it may want.
     Mute,
     Tells(Box<Status>),
+    /// As [`Daemon::Tells`], with another configuration than the one that is looked at.
+    Another(Box<Status>),
+}
+
+impl Daemon {
+    /// What it is to `config`, with what is to be said if it runs with another one.
+    pub(super) fn beside(self, config: &Config) -> (Self, Option<Finding>) {
+        match self {
+            Self::Tells(status) if !runs_with(&status, config) => {
+                let what = format!(
+                    "the daemon that runs is another one (its lobby is {}, its stream {:?}, its pid {}), or this \
+                     configuration is newer than its start; it is not judged, and nothing is judged by it",
+                    status.lobby.address, status.title, status.pid
+                );
+                (Self::Another(status), Some(Finding::note(CHECK, what)))
+            }
+            other => (other, None),
+        }
+    }
+}
+
+/// As far as a daemon tells what it was started with.
+fn runs_with(status: &Status, config: &Config) -> bool {
+    let lobby = &status.lobby;
+    let meets = match &config.lobby {
+        Some(wanted) => {
+            !lobby.embedded && lobby.address == wanted.url.origin().ascii_serialization()
+        }
+        None => lobby.embedded && listens_on(config.embedded_lobby.listen, &lobby.address),
+    };
+    meets && status.title == config.stream.title
+}
+
+/// Port 0 is whichever was free.
+fn listens_on(wanted: SocketAddr, address: &str) -> bool {
+    let same = |port| wanted.port() == 0 || wanted.port() == port;
+    let address = address.parse::<SocketAddr>();
+    address.is_ok_and(|address| address.ip() == wanted.ip() && same(address.port()))
 }
 
 /// What the daemon says, if one runs.
@@ -138,6 +179,46 @@ mod tests {
             let (found, daemon) = told_of(error);
             assert!(matches!(daemon, Daemon::Mute), "{daemon:?}");
             assert_eq!(found.level, Level::Fault);
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_known_by_its_stream_and_its_lobby() {
+        let config = |text: &str| {
+            let text = format!("{text}\n[stream]\ntitle = 'Porch'");
+            Config::from_text(Path::new("perch.toml"), &text).unwrap()
+        };
+        let status = |title: &str, embedded, address: &str| {
+            let mut status = Status {
+                title: title.into(),
+                ..Status::default()
+            };
+            status.lobby.embedded = embedded;
+            status.lobby.address = address.into();
+            status
+        };
+        let own = config("[embedded_lobby]\nenabled = true\nlisten = '0.0.0.0:8080'");
+        let any = config("[embedded_lobby]\nenabled = true\nlisten = '0.0.0.0:0'");
+        let far = config(
+            "[lobby]\nurl = 'https://lobby.example.org/x'\n[lobby.auth]\ntoken_file = '/token'",
+        );
+        let there = "https://lobby.example.org";
+        for (config, status, expected) in [
+            (&own, status("Porch", true, "0.0.0.0:8080"), true),
+            (&own, status("Porch", true, "0.0.0.0:8081"), false),
+            (&own, status("Porch", true, "127.0.0.1:8080"), false),
+            (&own, status("Barn", true, "0.0.0.0:8080"), false),
+            (&own, status("Porch", false, there), false),
+            (&any, status("Porch", true, "0.0.0.0:34807"), true),
+            (&far, status("Porch", false, there), true),
+            (
+                &far,
+                status("Porch", false, "https://other.example.org"),
+                false,
+            ),
+            (&far, status("Porch", true, "0.0.0.0:8080"), false),
+        ] {
+            assert_eq!(runs_with(&status, config), expected, "{status:?}");
         }
     }
 

@@ -66,7 +66,7 @@ fn embedded(config: &Config, daemon: &Daemon) -> Finding {
                 "embedded, on {listen}; the daemon does not tell whether the stream is live in it"
             ),
         ),
-        Daemon::Absent => Finding::ok(
+        Daemon::Absent | Daemon::Another(_) => Finding::ok(
             CHECK,
             format!("embedded: it listens on {listen} while perch runs"),
         ),

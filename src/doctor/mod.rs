@@ -133,7 +133,14 @@ pub async fn examine(file: Option<&Path>) -> Report {
         checked("service", daemon::service()),
     );
     let (mut findings, basis) = settings;
-    let (daemon, running) = daemon.unwrap_or_else(|late| (vec![late], Daemon::Mute));
+    let (mut daemon, mut running) = daemon.unwrap_or_else(|late| (vec![late], Daemon::Mute));
+    if let Basis::Configured(config) | Basis::WithoutProfile(config) = &basis {
+        let (judged, another) = running.beside(config);
+        running = judged;
+        if let Some(another) = another {
+            daemon = vec![another];
+        }
+    }
     let board = checked("board", async {
         // Some of it is asked of the firmware, which may be gone.
         let looked = spawn_blocking(|| board::examine(Path::new("/sys")));
