@@ -320,24 +320,33 @@ fn watch_bus(pipeline: &gst::Pipeline, number: u64, said: mpsc::UnboundedSender<
 pub async fn request_keyframes(wanted: Arc<Notify>, pipeline: glib::WeakRef<gst::Pipeline>) {
     loop {
         wanted.notified().await;
-        let Some(pad) = pipeline
-            .upgrade()
-            .and_then(|pipeline| pipeline.by_name("video"))
-            .and_then(|sink| sink.static_pad("sink"))
-        else {
+        let Some(pipeline) = pipeline.upgrade() else {
             return;
         };
-        if pad.current_caps().is_none() {
-            continue;
-        }
-        super::on_blocking_thread(move || {
-            let event = gst_video::UpstreamForceKeyUnitEvent::builder()
-                .all_headers(true)
-                .build();
-            pad.push_event(event)
-        })
-        .await;
+        super::on_blocking_thread(move || request_keyframe(&pipeline)).await;
     }
+}
+
+/// Asks the encoder itself. On the way up from the appsink the request would meet h264parse, which keeps it: 1.22's
+/// takes it away from under its own streaming thread, which has it in hand (seen as "gst_event_get_seqnum: assertion
+/// 'GST_IS_EVENT (event)' failed", once in ten thousand joins). Only where the profile does not name its encoder there
+/// is no other way.
+fn request_keyframe(pipeline: &gst::Pipeline) {
+    let sink = pipeline.by_name("video");
+    let Some(end) = sink.and_then(|sink| sink.static_pad("sink")) else {
+        return;
+    };
+    if end.current_caps().is_none() {
+        return;
+    }
+    let event = gst_video::UpstreamForceKeyUnitEvent::builder()
+        .all_headers(true)
+        .build();
+    let encoder = pipeline.by_name(ENCODER);
+    match encoder.and_then(|encoder| encoder.static_pad("src")) {
+        Some(own) => own.send_event(event),
+        None => end.push_event(event),
+    };
 }
 
 #[cfg(test)]
