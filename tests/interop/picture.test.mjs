@@ -11,6 +11,9 @@ after(closeBrowser);
 
 const HD = { camera: { width: 1280, height: 720, framerate: 30 }, encoder: { bitrate: 2_000_000 } };
 
+/** The offer is there before the join is. */
+const READY = { config: { viewers: { spare: 1 } } };
+
 /** The best frame rate over any 5 s, by decoded frames; ends early once `enough` is reached. */
 async function bestRate(viewer, enough, ms) {
   const samples = [];
@@ -92,7 +95,7 @@ test("without audio there is no audio track", async (t) => {
 });
 
 test("a viewer leaves and joins again on the same socket", async (t) => {
-  const stage = await Stage.set(t);
+  const stage = await Stage.set(t, READY);
   const viewer = await stage.watcher("returner");
   for (const round of [1, 2, 3]) {
     await viewer.leave();
@@ -104,8 +107,9 @@ test("a viewer leaves and joins again on the same socket", async (t) => {
   assert.deepEqual(await viewer.complaints(), []);
 });
 
+
 test("a viewer that joins twice in a row gets a picture", async (t) => {
-  const stage = await Stage.set(t);
+  const stage = await Stage.set(t, READY);
   const viewer = await stage.page("double");
   await viewer.watch(stage.streamId, { joins: 2 });
   await viewer.firstFrame();
@@ -116,7 +120,7 @@ test("a viewer that joins twice in a row gets a picture", async (t) => {
 });
 
 test("a page that is mounted, unmounted and mounted at once gets a picture", async (t) => {
-  const stage = await Stage.set(t);
+  const stage = await Stage.set(t, READY);
   const viewer = await stage.page("strict");
   await viewer.page.evaluate((id) => {
     window.page.watch(id);
