@@ -153,7 +153,7 @@ async fn a_branch_that_falls_behind_misses_whole_groups_and_no_other_branch_does
 
     let stalled = slow.stall();
     // One after the other: all at once, the good one would be behind as well.
-    let mut gives = |camera: &mut Camera, is_key| {
+    let gives = |camera: &mut Camera, is_key| {
         camera.gives(&[is_key]);
         assert_eq!(good.next(), camera.next - 1);
     };
