@@ -239,9 +239,7 @@ impl Pipeline {
         reporter: Reporter,
     ) -> Result<Self, String> {
         let pipeline = gst::Pipeline::with_name(&format!("branch-{}", id.0));
-        pipeline.use_clock(Some(&feed.clock));
-        pipeline.set_start_time(gst::ClockTime::NONE);
-        pipeline.set_base_time(feed.base_time);
+        feed.time.rule(&pipeline);
         watch_bus(&pipeline, reporter.clone());
 
         let webrtcbin = make("webrtcbin")?;

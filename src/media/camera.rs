@@ -154,8 +154,7 @@ pub(super) struct Feed {
     pub audio: Option<Arc<Outlet>>,
     /// As the encoder's own SPS says it, or is expected to.
     pub profile_level_id: String,
-    pub clock: gst::Clock,
-    pub base_time: gst::ClockTime,
+    pub time: TimeBase,
     pub ice: IceServers,
     /// Notified, the camera asks its encoder for a keyframe; many notifications make one request.
     pub keyframe_wanted: Arc<Notify>,
@@ -237,8 +236,7 @@ impl Camera {
             video: shared.video.clone(),
             audio: shared.sound.clone(),
             profile_level_id: shared.profile_level_id.borrow().clone(),
-            clock: shared.time.clock.clone(),
-            base_time: shared.time.base_time,
+            time: shared.time.clone(),
             ice: shared.ice.clone(),
             keyframe_wanted: shared.keyframe_wanted.clone(),
         };
