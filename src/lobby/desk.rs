@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use super::{
     Limits,
+    anteroom::Anteroom,
     auth::Gate,
     door::{Connection, Peer},
     random,
@@ -65,14 +66,21 @@ struct Member {
     connection: Arc<Connection>,
 }
 
-#[derive(Debug)]
+/// One event of one socket, on its way to the relay.
+struct Said {
+    seat: Arc<Seat>,
+    socket: SocketRef,
+    request: Request,
+    ack: AckSender,
+}
+
 struct Room {
     relay: Relay,
     members: HashMap<SocketId, Member>,
+    anteroom: Anteroom<Said>,
 }
 
 /// All members, and the relay between them.
-#[derive(Debug)]
 pub struct Desk {
     room: Mutex<Room>,
     changed: Notify,
@@ -85,6 +93,7 @@ pub fn open(io: &SocketIo, gate: Arc<Gate>, limits: Limits) -> Arc<Desk> {
         room: Mutex::new(Room {
             relay: Relay::new(limits.joins),
             members: HashMap::new(),
+            anteroom: Anteroom::default(),
         }),
         changed: Notify::new(),
         limits,
@@ -97,7 +106,14 @@ pub fn open(io: &SocketIo, gate: Arc<Gate>, limits: Limits) -> Arc<Desk> {
             ready(desk.admit(&gate, &socket, handshake.ok()))
         }
     };
-    io.ns("/", (async |_socket: SocketRef| {}).with(admit));
+    let welcome = {
+        let desk = desk.clone();
+        move |socket: SocketRef| {
+            desk.welcome(&socket);
+            ready(())
+        }
+    };
+    io.ns("/", welcome.with(admit));
     desk
 }
 
@@ -172,32 +188,39 @@ impl Desk {
     }
 
     /// One event of one socket.
-    fn hear(&self, seat: &Seat, socket: SocketRef, event: &str, payload: &Value, ack: AckSender) {
+    fn hear(
+        &self,
+        seat: &Arc<Seat>,
+        socket: SocketRef,
+        event: &str,
+        payload: &Value,
+        ack: AckSender,
+    ) {
         if !self.affords(seat, event) {
             return;
         }
         let Some(request) = wire::request(event, payload) else {
             return;
         };
-        let starts = matches!(request, Request::Start { .. });
         let mut room = self.room();
-        if seat.connection.is_closed() {
-            return;
+        let connected = socket.connected();
+        let said = Said {
+            seat: seat.clone(),
+            socket,
+            request,
+            ack,
+        };
+        if let Some(said) = room.anteroom.pass(&seat.id, connected, said) {
+            room.act(said);
         }
-        room.seat(seat, socket);
-        let outcome = room
-            .relay
-            .handle(&seat.id, request, SystemTime::now(), stream_id);
-        // The old stream's end before the new one's name.
-        room.deliver(outcome.deliveries);
-        if let Some(answer) = outcome.ack {
-            if starts {
-                debug!(user = &*seat.identity.user, ?answer, "asked to go live");
-            }
-            // Fails only if the socket is gone or its queue is full; the next delivery deals with that.
-            if ack.send(&wire::ack(answer)).is_err() {
-                debug!(socket = &*seat.id.0, "an acknowledgement found no way");
-            }
+        self.note_change(&room);
+    }
+
+    /// The server has accepted the socket and lets events out to it from now on.
+    fn welcome(&self, socket: &SocketRef) {
+        let mut room = self.room();
+        for said in room.anteroom.leave(&SocketId(socket.id.as_str().into())) {
+            room.act(said);
         }
         self.note_change(&room);
     }
@@ -206,6 +229,7 @@ impl Desk {
     fn part(&self, seat: &Seat) {
         let mut room = self.room();
         seat.connection.close();
+        room.anteroom.leave(&seat.id);
         room.members.remove(&seat.id);
         let deliveries = room.relay.disconnect(&seat.id);
         room.deliver(deliveries);
@@ -252,6 +276,36 @@ impl Desk {
 }
 
 impl Room {
+    /// Lets the relay do what a socket asks for, and tells whom it concerns.
+    fn act(&mut self, said: Said) {
+        let Said {
+            seat,
+            socket,
+            request,
+            ack,
+        } = said;
+        if seat.connection.is_closed() {
+            return;
+        }
+        let starts = matches!(request, Request::Start { .. });
+        self.seat(&seat, socket);
+        let outcome = self
+            .relay
+            .handle(&seat.id, request, SystemTime::now(), stream_id);
+        // The old stream's end before the new one's name.
+        self.deliver(outcome.deliveries);
+        let Some(answer) = outcome.ack else {
+            return;
+        };
+        if starts {
+            debug!(user = &*seat.identity.user, ?answer, "asked to go live");
+        }
+        // Fails only if the socket is gone or its queue is full; the next delivery deals with that.
+        if ack.send(&wire::ack(answer)).is_err() {
+            debug!(socket = &*seat.id.0, "an acknowledgement found no way");
+        }
+    }
+
     /// Makes the socket a member at its first event; who says nothing needs no entry.
     fn seat(&mut self, seat: &Seat, socket: SocketRef) {
         if self.members.contains_key(&seat.id) {

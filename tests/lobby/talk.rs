@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use perch::lobby::Limits;
+use perch::lobby::{Limits, Rate};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::wire::{Line, SOON, lobby, pair};
 
@@ -202,4 +202,51 @@ async fn pings_keep_a_quiet_socket_alive() {
     }
     drop(host);
     assert_eq!(waiting.await.unwrap(), json!({ "streamId": stream }));
+}
+
+/// The server lets events out to a socket only some instructions after it has accepted it; between the two, a thread
+/// may be put aside, and the more threads there are, the oftener.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn whoever_joins_at_the_very_moment_of_its_acceptance_gets_its_offer() {
+    const AT_A_TIME: usize = 24;
+    const EACH: usize = 100;
+    let limits = Limits {
+        member_rate: Rate {
+            burst: 1e6,
+            per_second: 1e6,
+        },
+        ..Limits::default()
+    };
+    let lobby = lobby(limits).await;
+    let addr = lobby.addr();
+    let (mut host, _viewer, stream) = pair(addr).await;
+    let hosting = {
+        let stream = stream.clone();
+        tokio::spawn(async move {
+            for _ in 0..AT_A_TIME * EACH {
+                let join = host.event("live:viewer-join").await;
+                let offer = json!({ "streamId": stream, "to": join["viewerSocketId"],
+                    "offer": { "type": "offer", "sdp": "v=0\r\n" } });
+                host.emit("live:signal-offer", offer).await;
+            }
+            host
+        })
+    };
+    let mut crowd = JoinSet::new();
+    for n in 0..AT_A_TIME {
+        let stream = stream.clone();
+        crowd.spawn(async move {
+            for _ in 0..EACH {
+                let mut viewer = Line::viewer(addr, &format!("viewer {n}")).await;
+                viewer
+                    .emit("live:join", json!({ "streamId": stream }))
+                    .await;
+                viewer.event("live:signal-offer").await;
+            }
+        });
+    }
+    while let Some(end) = crowd.join_next().await {
+        end.expect("each has got its offer");
+    }
+    hosting.await.expect("the host has heard of each");
 }

@@ -116,8 +116,14 @@ impl Line {
         let token = token(claims, 600);
         self.write(&format!("40{}", json!({ "token": token })))
             .await;
-        let accepted = self.frame().await.unwrap();
-        let accepted: Value = serde_json::from_str(accepted.strip_prefix("40").unwrap()).unwrap();
+        let accepted = loop {
+            let frame = self.frame().await.expect("the lobby accepts the socket");
+            if let Some(accepted) = frame.strip_prefix("40") {
+                break serde_json::from_str::<Value>(accepted).unwrap();
+            }
+            // What the server tells everybody may come before: Socket.IO's own client keeps it for later.
+            self.set_aside(&frame);
+        };
         accepted["sid"].as_str().unwrap().clone_into(&mut self.id);
     }
 
