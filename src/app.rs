@@ -138,7 +138,8 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         watchdog: systemd::watchdog(),
         network,
     };
-    let outcome = host::run(&config.viewers, (&config).into(), links, stop.wait()).await;
+    let (spares, rates) = ((&config).into(), (&config).into());
+    let outcome = host::run(&config.viewers, spares, rates, links, stop.wait()).await;
     systemd::stopping();
     speaker.abort();
     drop((status_socket, metrics));

@@ -243,6 +243,7 @@ mod tests {
             let mut camera = CameraStatus::starting(now, now, 10);
             camera.state = CameraState::Live;
             camera.picture = Some(Picture {
+                adjustable: true,
                 profile: "v4l2".into(),
                 device: Some("/dev/video0".into()),
                 encoder: "x264".into(),

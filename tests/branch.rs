@@ -19,6 +19,7 @@ fn launch(audio: bool) -> LaunchText {
                 ! video/x-h264,profile=constrained-baseline"
             .into(),
         audio: audio.then(|| "audiotestsrc is-live=true ! audioconvert ! opusenc".into()),
+        ..Default::default()
     }
 }
 
@@ -90,6 +91,7 @@ async fn a_pipeline_that_cannot_be_built_is_told_from_a_camera_without_picture()
     let (unbuildable, _reports) = camera(LaunchText {
         video: "nosuchsrc ! x264enc".into(),
         audio: None,
+        ..Default::default()
     })
     .await;
     let error = unbuildable.expect_err("there is no such element");
@@ -99,6 +101,7 @@ async fn a_pipeline_that_cannot_be_built_is_told_from_a_camera_without_picture()
     let (dark, _reports) = camera(LaunchText {
         video: "v4l2src device=/dev/nosuchcamera ! videoconvert ! x264enc".into(),
         audio: None,
+        ..Default::default()
     })
     .await;
     let dark = dark.expect("it may work later");

@@ -8,7 +8,10 @@ use std::{
 };
 
 use perch::{
-    host::end::{End, Rebuild},
+    host::{
+        adaptation::Why,
+        end::{End, Rebuild},
+    },
     media::camera::status::Fault,
     signaling::{client::state::Cause, message::Refusal},
 };
@@ -207,6 +210,7 @@ fn every_other_reason_is_listed() {
         ("line-still-lost", cause),
         ("viewer-rebuilt", Rebuild::ALL.map(Rebuild::name).to_vec()),
         ("viewer-refused", Refusal::NAMES.to_vec()),
+        ("viewer-rendition", Why::ALL.map(Why::name).to_vec()),
     ];
     for (event, names) in &expected {
         assert_eq!(&reasons_of(event), names, "docs/events.md: {event}");

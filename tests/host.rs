@@ -14,7 +14,8 @@ use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
     config::Viewers,
     host::{
-        self, HostError, HostStatus, Links, end::End, roster::SparePlan, snapshot::HostSnapshot,
+        self, HostError, HostStatus, Links, adaptation::Rates, end::End, roster::SparePlan,
+        snapshot::HostSnapshot,
     },
     media::{
         MediaEvent,
@@ -37,6 +38,12 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const RATES: Rates = Rates {
+    first: (600_000, 2_000_000),
+    second: None,
+    sound: 0,
+};
+
 fn launch() -> LaunchText {
     LaunchText {
         video: "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 \
@@ -45,6 +52,7 @@ fn launch() -> LaunchText {
                 ! video/x-h264,profile=constrained-baseline"
             .into(),
         audio: Some("audiotestsrc is-live=true ! audioconvert ! opusenc".into()),
+        ..Default::default()
     }
 }
 
@@ -97,7 +105,7 @@ impl Stage {
                 spare: 0,
                 candidates: CandidatePolicy::Any,
             };
-            host::run(&viewers, SparePlan::default(), links, async {
+            host::run(&viewers, SparePlan::default(), RATES, links, async {
                 let _ = asked.await;
             })
             .await

@@ -73,10 +73,26 @@ pub struct Camera {
 
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    /// Bit/s.
+    /// Bit/s, at most.
     pub bitrate: u32,
+    /// Bit/s, at least: what the picture may be lowered to for viewers who cannot take more.
+    pub min_bitrate: u32,
     /// Longest distance between two keyframes.
     pub keyframe_interval: Duration,
+    /// Whether viewers who cannot take even that are sent a smaller picture.
+    pub second_rendition: bool,
+}
+
+impl Encoder {
+    /// The least that any picture is encoded at, in bit/s.
+    const LEAST: u32 = 50_000;
+
+    /// The least and the most for the smaller picture, in bit/s: less than the other's least, or it would be of no use.
+    pub fn second_bitrates(&self) -> Option<(u32, u32)> {
+        let most = (self.min_bitrate / 5 * 4).max(Self::LEAST);
+        let least = (most / 4).max(Self::LEAST);
+        self.second_rendition.then_some((least, most))
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -36,7 +36,9 @@ pub(super) struct Camera {
 #[serde(deny_unknown_fields)]
 pub(super) struct Encoder {
     pub bitrate: i64,
+    pub min_bitrate: i64,
     pub keyframe_interval: f64,
+    pub second_rendition: bool,
 }
 
 #[derive(Debug, Deserialize)]

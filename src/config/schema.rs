@@ -58,10 +58,16 @@ pub(super) static KEYS: &[Key] = &[
         "an integer from 50000 to 50000000 (bits per second)",
     ),
     key(
+        "encoder.min_bitrate",
+        Kind::Integer,
+        "0, or an integer from 50000 up to encoder.bitrate (bits per second)",
+    ),
+    key(
         "encoder.keyframe_interval",
         Kind::Number,
         "a number from 0.5 to 60 (seconds)",
     ),
+    key("encoder.second_rendition", Kind::Boolean, A_BOOLEAN),
     key("audio.enabled", Kind::Boolean, A_BOOLEAN),
     key("audio.device", Kind::Text, A_DEVICE),
     key(

@@ -204,16 +204,23 @@ impl Check<'_> {
     }
 
     fn encoder(&mut self, raw: &raw::Encoder) -> Encoder {
-        let bitrate = self.integer("encoder.bitrate", raw.bitrate, 50_000..=50_000_000);
+        let bitrate: u32 = self.integer("encoder.bitrate", raw.bitrate, 50_000..=50_000_000);
         let keyframe_interval = if (0.5..=60.0).contains(&raw.keyframe_interval) {
             Duration::from_secs_f64(raw.keyframe_interval)
         } else {
             self.refuse("encoder.keyframe_interval", raw.keyframe_interval);
             Duration::from_secs(1)
         };
+        let min_bitrate = match raw.min_bitrate {
+            // Three tenths, and not less than is allowed.
+            0 => (bitrate / 10 * 3).max(50_000),
+            found => self.integer("encoder.min_bitrate", found, 50_000..=i64::from(bitrate)),
+        };
         Encoder {
             bitrate,
+            min_bitrate,
             keyframe_interval,
+            second_rendition: raw.second_rendition,
         }
     }
 

@@ -426,6 +426,7 @@ mod tests {
             text: media::profile::LaunchText {
                 video: String::new(),
                 audio: None,
+                ..Default::default()
             },
         }
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::end::{End, Rebuild};
+use super::{
+    adaptation::Why,
+    end::{End, Rebuild},
+};
 use crate::{
     media::{
-        BranchId, Certificate,
+        BranchId, Certificate, Rendition,
         sdp::{CandidateFault, CheckedAnswer, CheckedCandidate},
     },
     signaling::message::{Outgoing, Refusal, StreamId, ViewerId},
@@ -75,6 +78,13 @@ pub enum Report {
         branch: BranchId,
         /// Since the join.
         took: Duration,
+    },
+    /// It is sent another rendition from now on.
+    Rendition {
+        viewer: ViewerId,
+        branch: BranchId,
+        rendition: Rendition,
+        why: Why,
     },
     Disconnected {
         viewer: ViewerId,

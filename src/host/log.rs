@@ -68,6 +68,15 @@ pub fn report(report: &Report) {
             let took_ms = milliseconds(*took);
             debug!(branch = branch.0, took_ms, "first picture on its way");
         }
+        Report::Rendition {
+            viewer,
+            branch,
+            rendition,
+            why,
+        } => {
+            let (rendition, reason) = (rendition.name(), why.name());
+            info!(event = "viewer-rendition", %viewer, branch = branch.0, rendition, reason, "viewer is sent another rendition");
+        }
         Report::Disconnected { viewer, branch } => {
             info!(event = "viewer-disconnected", %viewer, branch = branch.0, "viewer lost, perhaps for a moment");
         }

@@ -4,6 +4,7 @@
 //! follows and carries that out; it alone holds the branches.
 
 pub mod action;
+pub mod adaptation;
 pub mod end;
 pub mod limits;
 mod log;
@@ -23,10 +24,11 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{timeout, timeout_at},
 };
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use self::{
     action::Action,
+    adaptation::{Adaptation, Decision, Rates, Why},
     end::Rebuild,
     roster::{Roster, SparePlan},
     snapshot::{HostSnapshot, Watching},
@@ -36,8 +38,8 @@ use crate::{
     clock::{now, until},
     config::Viewers,
     media::{
-        BranchId, CameraEvent, MediaEvent,
-        branch::Branch,
+        BranchEvent, BranchId, CameraEvent, MediaEvent,
+        branch::{Branch, Change},
         camera::{
             Camera,
             status::{CameraState, CameraStatus},
@@ -119,6 +121,7 @@ impl HostError {
 pub async fn run(
     viewers: &Viewers,
     spares: SparePlan,
+    rates: Rates,
     links: Links,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), HostError> {
@@ -128,6 +131,7 @@ pub async fn run(
     let slate = camera_status.borrow_and_update().slate;
     let mut host = Host {
         roster: Roster::new(viewers.max, viewers.candidates).with_spares(spares),
+        adaptation: Adaptation::new(rates),
         branches: HashMap::new(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,
@@ -165,6 +169,7 @@ enum Input {
 #[derive(Debug)]
 struct Host {
     roster: Roster,
+    adaptation: Adaptation,
     branches: HashMap<BranchId, Branch>,
     /// Never waited for: a line that is slow to take messages holds up nobody's media.
     outbox: VecDeque<Outgoing>,
@@ -185,7 +190,10 @@ impl Host {
         loop {
             match self.next_input(shutdown.as_mut()).await? {
                 Input::ShutDown => return Ok(()),
-                Input::Deadline => self.roster.tick(now()),
+                Input::Deadline => {
+                    self.roster.tick(now());
+                    self.adaptation.tick(now());
+                }
                 Input::Feed => {
                     self.feed();
                     continue;
@@ -199,8 +207,15 @@ impl Host {
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
                 Input::Network(now) => self.network(now),
-                Input::Camera { slate } => self.roster.camera(slate),
+                Input::Camera { slate } => {
+                    self.roster.camera(slate);
+                    let picture = self.camera_status.borrow().picture.clone();
+                    if let Some(picture) = picture {
+                        self.adaptation.adjustable(picture.adjustable, now());
+                    }
+                }
             }
+            self.adapt();
             self.carry_out()?;
             self.show_status();
         }
@@ -210,10 +225,12 @@ impl Host {
         &mut self,
         shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Input, HostError> {
+        let deadlines = [self.roster.next_deadline(), self.adaptation.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         let links = &mut self.links;
         tokio::select! {
             () = shutdown => Ok(Input::ShutDown),
-            () = until(self.roster.next_deadline()) => Ok(Input::Deadline),
+            () = until(deadline) => Ok(Input::Deadline),
             () = until(self.next_feed) => Ok(Input::Feed),
             permit = links.line.reserve(), if !self.outbox.is_empty() => {
                 let permit = permit.map_err(|_| HostError::TaskGone("line"))?;
@@ -256,7 +273,23 @@ impl Host {
 
     fn media_event(&mut self, event: MediaEvent) -> Result<(), HostError> {
         match event {
+            MediaEvent::Branch {
+                branch,
+                event: BranchEvent::Way(way),
+            } => {
+                trace!(
+                    event = "viewer-way",
+                    branch = branch.0,
+                    ?way,
+                    "a viewer's word on its connection"
+                );
+                self.adaptation.way(branch, way, now());
+                Ok(())
+            }
             MediaEvent::Branch { branch, event } => {
+                if event == BranchEvent::Connected {
+                    self.adaptation.joined(branch, now());
+                }
                 self.roster.branch_event(branch, event, now());
                 Ok(())
             }
@@ -302,6 +335,57 @@ impl Host {
         }
     }
 
+    /// Sends viewers what their connections carry.
+    fn adapt(&mut self) {
+        // Before anybody is sent it.
+        self.links
+            .camera
+            .want_second(self.adaptation.wants_second());
+        while let Some(decision) = self.adaptation.next_decision() {
+            match decision {
+                Decision::Show {
+                    branch,
+                    rendition,
+                    why,
+                } => {
+                    if let Some(shown) = self.branches.get(&branch) {
+                        let change = match why {
+                            Why::Retry => Change::Seamless,
+                            Why::Bandwidth | Why::Loss => Change::AtOnce,
+                        };
+                        shown.show(rendition, change);
+                    }
+                    self.roster.tell_rendition(branch, rendition, why);
+                }
+                Decision::Encode { rendition, bitrate } => {
+                    debug!(
+                        event = "encoder-bitrate",
+                        rendition = rendition.name(),
+                        bitrate,
+                        "the encoder's bitrate follows the viewers"
+                    );
+                    self.links.camera.encode(rendition, bitrate);
+                }
+                Decision::Pace { branch, bitrate } => {
+                    if let Some(paced) = self.branches.get(&branch) {
+                        paced.pace(bitrate);
+                    }
+                }
+                Decision::Thin { branch, bitrate } => {
+                    debug!(
+                        event = "viewer-thinned",
+                        branch = branch.0,
+                        bitrate,
+                        "viewer is given as many pictures as its connection carries"
+                    );
+                    if let Some(shown) = self.branches.get(&branch) {
+                        shown.thin(bitrate);
+                    }
+                }
+            }
+        }
+    }
+
     fn carry_out(&mut self) -> Result<(), HostError> {
         while let Some(action) = self.roster.next_action() {
             match action {
@@ -320,6 +404,7 @@ impl Host {
                     }
                 }
                 Action::CloseBranch(id) => {
+                    self.adaptation.gone(id, now());
                     if let Some(branch) = self.branches.remove(&id) {
                         branch.close();
                     }

@@ -27,12 +27,13 @@ use std::{
 
 use super::{
     action::{Action, Ignored, Report},
+    adaptation::Why,
     end::End,
     limits::Door,
     viewer::{Ending, Rejoin, Viewer},
 };
 use crate::{
-    media::{BranchEvent, BranchId, branch::THREADS, sdp::CandidatePolicy},
+    media::{BranchEvent, BranchId, Rendition, branch::THREADS, sdp::CandidatePolicy},
     signaling::message::{Incoming, Outgoing, Refusal, Shown, StreamId, ViewerId},
 };
 
@@ -146,6 +147,27 @@ impl Roster {
     /// How many places are taken.
     pub fn viewers(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// Tells the viewer of this branch which rendition it is sent.
+    pub fn tell_rendition(&mut self, branch: BranchId, rendition: Rendition, why: Why) {
+        let Some(viewer) = self.viewers.values().find(|it| it.branch == branch) else {
+            return;
+        };
+        let told = Outgoing::Rendition {
+            stream_id: viewer.stream.clone(),
+            to: viewer.id.clone(),
+            rendition: rendition.name(),
+            reason: why.name(),
+        };
+        let report = Report::Rendition {
+            viewer: viewer.id.clone(),
+            branch,
+            rendition,
+            why,
+        };
+        self.actions.push_back(Action::Tell(told));
+        self.report(report);
     }
 
     /// Everybody, for whoever wants to show them.
@@ -528,7 +550,8 @@ fn stream_of(message: &Outgoing) -> &StreamId {
         Outgoing::Offer { stream_id, .. }
         | Outgoing::Candidate { stream_id, .. }
         | Outgoing::ViewerRefused { stream_id, .. }
-        | Outgoing::Camera { stream_id, .. } => stream_id,
+        | Outgoing::Camera { stream_id, .. }
+        | Outgoing::Rendition { stream_id, .. } => stream_id,
     }
 }
 

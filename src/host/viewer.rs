@@ -365,6 +365,8 @@ impl Viewer {
             BranchEvent::HungUp => return ControlFlow::Break(End::HungUp.into()),
             BranchEvent::Exhausted { why } => return ended(End::Exhausted, why),
             BranchEvent::Error { why } => return ended(End::BranchError, why),
+            // What follows from it is decided for all viewers together.
+            BranchEvent::Way(_) => {}
             BranchEvent::Closed => {}
         }
         ControlFlow::Continue(())

@@ -87,6 +87,13 @@ pub enum Request {
         stream_id: StreamId,
         camera: Shown,
     },
+    /// Which rendition one of them is sent, and why.
+    Rendition {
+        stream_id: StreamId,
+        to: SocketId,
+        rendition: String,
+        reason: String,
+    },
 }
 
 /// What a socket is told.
@@ -121,6 +128,11 @@ pub enum Event {
         stream_id: StreamId,
         reason: String,
         max: Option<u64>,
+    },
+    Rendition {
+        stream_id: StreamId,
+        rendition: String,
+        reason: String,
     },
 }
 
@@ -286,6 +298,16 @@ impl Relay {
                 max,
             } => self.refuse(from, &stream_id, to, &reason, max),
             Request::Camera { stream_id, camera } => self.camera(from, &stream_id, camera),
+            Request::Rendition {
+                stream_id,
+                to,
+                rendition,
+                reason,
+            } => self.to_viewer(from, &stream_id, to, |stream_id| Event::Rendition {
+                stream_id,
+                rendition: clean(&rendition, MAX_REASON),
+                reason: clean(&reason, MAX_REASON),
+            }),
         }
     }
 

@@ -58,6 +58,12 @@ pub fn request(event: &str, payload: &Value) -> Option<Request> {
             stream_id: stream_id()?,
             camera: Shown::named(payload.get("camera")?.as_str()?)?,
         },
+        "live:rendition" => Request::Rendition {
+            stream_id: stream_id()?,
+            to: to()?,
+            rendition: text(payload, "rendition"),
+            reason: text(payload, "reason"),
+        },
         _ => return None,
     })
 }
@@ -94,6 +100,14 @@ pub fn event(event: Event) -> (&'static str, Value) {
             json!({ "streamId": stream_id.as_str(), "from": *from.0, "candidate": candidate }),
         ),
         Event::Ended { stream_id } => ("live:ended", json!({ "streamId": stream_id.as_str() })),
+        Event::Rendition {
+            stream_id,
+            rendition,
+            reason,
+        } => (
+            "live:rendition",
+            json!({ "streamId": stream_id.as_str(), "rendition": rendition, "reason": reason }),
+        ),
         Event::Refused {
             stream_id,
             reason,

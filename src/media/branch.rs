@@ -10,6 +10,8 @@
 //! A task per branch carries out what the host asks, in order, on blocking threads; callbacks from
 //! GStreamer's threads only translate and send.
 
+mod pacing;
+mod retransmission;
 mod threads;
 mod track;
 mod transport;
@@ -29,14 +31,16 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::threads::THREADS;
 use self::{
+    pacing::Pace,
+    retransmission::Retransmissions,
     threads::on_branch_thread,
     track::{Gate, Track},
     transport::{configure_ice, listen_for_rtcp, show_certificate},
     work::Work,
 };
 use super::{
-    BranchEvent, BranchId, Certificate, MediaEvent, bus, camera::Feed, certificate, h264,
-    ice::IceUri, offer, room, statistics::BranchStatistics,
+    BranchEvent, BranchId, Certificate, MediaEvent, Rendition, bus, camera::Feed, certificate,
+    h264, ice::IceUri, offer, room, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
 
@@ -52,12 +56,24 @@ pub struct Branch {
     profile_level_id: String,
 }
 
+/// What a viewer sees until the first keyframe of another rendition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The one before goes on.
+    Seamless,
+    /// Nothing new: the one before is too much for its connection, and would only be in the way.
+    AtOnce,
+}
+
 #[derive(Debug)]
 enum Command {
     /// From the branch's own `webrtcbin`: it is time for the offer.
     Negotiate,
     SetAnswer(String),
     AddCandidate(Option<Candidate>),
+    Show(Rendition, Change),
+    Thin(Option<u32>),
+    Pace(Option<u32>),
     /// From the branch's own `webrtcbin`, in order with the rest.
     Follow(WebRTCPeerConnectionState),
     Tell(Question),
@@ -118,6 +134,21 @@ impl Branch {
     /// A viewer's candidate, after its answer; `None` ends them.
     pub fn add_candidate(&self, candidate: Option<Candidate>) {
         let _ = self.commands.send(Command::AddCandidate(candidate));
+    }
+
+    /// Shows this rendition from its next keyframe on.
+    pub fn show(&self, rendition: Rendition, change: Change) {
+        let _ = self.commands.send(Command::Show(rendition, change));
+    }
+
+    /// Sends no more than so many bit/s of pictures, and leaves out whole groups of them for that; `None` ends it.
+    pub fn thin(&self, bitrate: Option<u32>) {
+        let _ = self.commands.send(Command::Thin(bitrate));
+    }
+
+    /// Spreads each picture's packets for a connection that carries so many bit/s; `None` ends it.
+    pub fn pace(&self, bitrate: Option<u32>) {
+        let _ = self.commands.send(Command::Pace(bitrate));
     }
 
     /// Asks `webrtcbin` for its statistics. The answer comes once it has done what it was asked before; from one
@@ -218,6 +249,10 @@ struct Pipeline {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
     gate: Gate,
+    /// Of the picture.
+    ssrc: u32,
+    pace: Pace,
+    retransmissions: Retransmissions,
     /// Of the certificate that it was given.
     fingerprint: Option<String>,
     offered: bool,
@@ -244,6 +279,7 @@ impl Pipeline {
 
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
+        let retransmissions = Retransmissions::bound(&webrtcbin);
         configure_ice(&webrtcbin, servers, feed.keyframe_wanted.clone(), &reporter)?;
         let identity = match certificate {
             Certificate::First => None,
@@ -262,19 +298,15 @@ impl Pipeline {
         for track in tracks() {
             track.join(&pipeline, &webrtcbin)?;
         }
-        let gate = Gate::closed(
-            [
-                Some((&feed.video, &video)),
-                feed.audio.as_ref().zip(audio.as_ref()),
-            ]
-            .into_iter()
-            .flatten(),
-        );
+        let gate = Gate::closed(feed, &video, audio.as_ref());
 
         let opened = Self {
             pipeline,
             webrtcbin,
             gate,
+            ssrc: video.ssrc,
+            pace: video.pace.clone(),
+            retransmissions,
             fingerprint: identity.map(|own| own.fingerprint.clone()),
             offered: false,
             answer: None,
@@ -339,12 +371,20 @@ impl Pipeline {
             Command::Negotiate => self.negotiate(reporter),
             Command::SetAnswer(sdp) => self.set_answer(sdp, reporter),
             Command::AddCandidate(Some(candidate)) => self.add_candidate(&candidate),
+            Command::Show(rendition, change) => {
+                self.gate.show(rendition, change);
+                if change == Change::AtOnce {
+                    self.retransmissions.forget();
+                }
+            }
+            Command::Thin(bitrate) => self.gate.thin(bitrate),
+            Command::Pace(bitrate) => self.pace.set(bitrate),
             Command::Follow(state) => {
                 if let Some(event) = self.follow(state) {
                     if event == BranchEvent::Connected
                         && !std::mem::replace(&mut self.listens, true)
                     {
-                        listen_for_rtcp(&self.webrtcbin, reporter.clone());
+                        listen_for_rtcp(&self.webrtcbin, self.ssrc, reporter.clone());
                     }
                     reporter.send(event);
                 }

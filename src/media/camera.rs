@@ -11,6 +11,7 @@ pub mod care;
 mod keeper;
 mod outlet;
 pub(super) mod pipeline;
+mod second;
 mod slate;
 mod sound;
 pub mod status;
@@ -24,16 +25,16 @@ use std::{
 use gst::prelude::*;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub(super) use self::outlet::{Outlet, Tap};
+pub(super) use self::outlet::{Inlet, Outlet, Tap, TimeBase};
 use self::{
     care::{BUDGET, Pace},
     keeper::Keeper,
-    outlet::TimeBase,
     pipeline::Taps,
+    second::{RawTap, Second},
     status::{CameraCounters, CameraState, CameraStatus},
 };
 use super::{
-    BranchId, Certificate, MediaEvent,
+    BranchId, Certificate, MediaEvent, Rendition,
     branch::Branch,
     certificate, devices, h264,
     ice::IceServers,
@@ -135,7 +136,10 @@ pub struct Camera {
 
 #[derive(Debug)]
 struct Shared {
-    video: Arc<Outlet>,
+    video: Video,
+    /// Bit/s, of either rendition; `None`: as its launch text says.
+    bitrates: [watch::Sender<Option<u32>>; 2],
+    second_wanted: watch::Sender<bool>,
     sound: Option<Arc<Outlet>>,
     profile_level_id: watch::Receiver<String>,
     time: TimeBase,
@@ -147,10 +151,27 @@ struct Shared {
     events: mpsc::UnboundedSender<MediaEvent>,
 }
 
+/// The picture's outlets.
+#[derive(Debug, Clone)]
+pub(super) struct Video {
+    first: Arc<Outlet>,
+    /// Silent while there is no second rendition.
+    second: Arc<Outlet>,
+}
+
+impl Video {
+    pub fn outlet(&self, rendition: Rendition) -> &Arc<Outlet> {
+        match rendition {
+            Rendition::First => &self.first,
+            Rendition::Second => &self.second,
+        }
+    }
+}
+
 /// What a branch takes from the camera.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
-    pub video: Arc<Outlet>,
+    pub video: Video,
     pub audio: Option<Arc<Outlet>>,
     /// As the encoder's own SPS says it, or is expected to.
     pub profile_level_id: String,
@@ -175,7 +196,11 @@ impl Camera {
             certificate::make_second_in_advance();
         })
         .await;
-        let video = Arc::new(Outlet::for_video(&time, keyframe_wanted.clone()));
+        let second_keyframe_wanted = Arc::new(Notify::new());
+        let video = Video {
+            first: Arc::new(Outlet::for_video(&time, keyframe_wanted.clone())),
+            second: Arc::new(Outlet::for_video(&time, second_keyframe_wanted.clone())),
+        };
         let sound = settings.sound.then(|| Arc::new(Outlet::for_sound(&time)));
 
         let counters = Arc::<CameraCounters>::default();
@@ -189,11 +214,27 @@ impl Camera {
         if let Some(sound) = &sound {
             tokio::spawn(sound::keep(text, sound.clone(), time.clone()));
         }
+        let raw = Arc::<RawTap>::default();
+        let (bitrate, wanted_bitrate) = watch::channel(None);
+        let (second_bitrate, wanted_second_bitrate) = watch::channel(None);
+        let (second_wanted, second_is_wanted) = watch::channel(false);
+        let (second, recipe) = watch::channel(None);
+        let second_rendition = Second {
+            outlet: video.second.clone(),
+            time: time.clone(),
+            raw: raw.clone(),
+            keyframe_wanted: second_keyframe_wanted.clone(),
+            recipe,
+            wanted: second_is_wanted,
+            bitrate: wanted_second_bitrate,
+        };
+        tokio::spawn(second_rendition.keep());
         let keeper = Keeper {
             planning: settings.planning,
             taps: Taps {
                 time: time.clone(),
-                outlet: video.clone(),
+                outlet: video.first.clone(),
+                raw,
                 counters: counters.clone(),
                 said: says,
             },
@@ -202,6 +243,10 @@ impl Camera {
             status,
             profile_level_id,
             sound: launch,
+            second,
+            second_outlet: video.second.clone(),
+            second_keyframe_wanted,
+            bitrate: wanted_bitrate,
             events: events.clone(),
             stop: asked_to_stop,
             opened: Some(opened),
@@ -211,6 +256,8 @@ impl Camera {
         let camera = Self {
             shared: Arc::new(Shared {
                 video,
+                bitrates: [bitrate, second_bitrate],
+                second_wanted,
                 sound,
                 profile_level_id: offered,
                 time,
@@ -241,6 +288,25 @@ impl Camera {
             keyframe_wanted: shared.keyframe_wanted.clone(),
         };
         Branch::open(branch, certificate, feed, shared.events.clone())
+    }
+
+    /// Encodes this rendition at so many bit/s from now on, where its encoder can be told while it runs.
+    pub fn encode(&self, rendition: Rendition, bitrate: u32) {
+        let [first, second] = &self.shared.bitrates;
+        let sender = match rendition {
+            Rendition::First => first,
+            Rendition::Second => second,
+        };
+        sender.send_replace(Some(bitrate));
+    }
+
+    /// Whether the second rendition is needed by anybody. It is encoded only then.
+    pub fn want_second(&self, wanted: bool) {
+        self.shared.second_wanted.send_if_modified(|before| {
+            let changed = *before != wanted;
+            *before = wanted;
+            changed
+        });
     }
 
     /// How the camera is, from now on.

@@ -12,10 +12,12 @@ pub mod offer;
 pub mod playout_delay;
 pub mod profile;
 pub mod room;
+pub mod rtcp;
 pub mod sdp;
 pub mod statistics;
 pub mod trial;
 
+use self::rtcp::Way;
 use crate::signaling::message::Candidate;
 
 /// GStreamer itself does not start: an installation at fault.
@@ -31,6 +33,26 @@ pub fn init() -> Result<(), InitError> {
 /// One branch; never used twice, so a late report of a closed branch can be told apart from its successor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchId(pub u64);
+
+/// One way in which the camera's picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Rendition {
+    /// As the configuration asks for it.
+    #[default]
+    First,
+    /// The same made smaller, encoded only while somebody's connection does not carry the first.
+    Second,
+}
+
+impl Rendition {
+    /// Stable, for the journal, the figures and the page.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+        }
+    }
+}
 
 /// Which of the process's two DTLS certificates a branch shows.
 ///
@@ -67,7 +89,7 @@ pub enum MediaEvent {
 }
 
 /// One branch's life as its `webrtcbin` sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum BranchEvent {
     /// The offer, ready to be sent. No candidate is reported before it.
     Offer { sdp: String },
@@ -81,6 +103,8 @@ pub enum BranchEvent {
     FirstFrame,
     /// RTCP came from the viewer; told once a second at most.
     Heard,
+    /// The viewer says what its connection carries, or loses.
+    Way(Way),
     /// ICE has settled on a way: the foundation of our own candidate on it (RFC 8445 §5.1.1.3).
     Settled { foundation: String },
     /// ICE lost the viewer, perhaps for a moment.

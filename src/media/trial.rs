@@ -161,6 +161,7 @@ mod tests {
         LaunchText {
             video: video.to_owned(),
             audio: None,
+            ..Default::default()
         }
     }
 

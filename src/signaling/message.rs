@@ -105,6 +105,13 @@ pub enum Outgoing {
     },
     /// Ours, ignored by lobbies that do not know it: `live:camera {streamId, camera}`.
     Camera { stream_id: StreamId, camera: Shown },
+    /// Ours, ignored by lobbies that do not know it: `live:rendition {streamId, to, rendition, reason}`.
+    Rendition {
+        stream_id: StreamId,
+        to: ViewerId,
+        rendition: &'static str,
+        reason: &'static str,
+    },
 }
 
 /// What viewers are shown.
@@ -199,6 +206,7 @@ const SIGNAL_ANSWER: &str = "live:signal-answer";
 const SIGNAL_ICE: &str = "live:signal-ice";
 const VIEWER_REFUSED: &str = "live:viewer-refused";
 const CAMERA: &str = "live:camera";
+const RENDITION: &str = "live:rendition";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -471,6 +479,20 @@ impl Outgoing {
             Self::Camera { stream_id, camera } => (
                 CAMERA,
                 json!({ "streamId": stream_id.as_str(), "camera": camera.name() }),
+            ),
+            Self::Rendition {
+                stream_id,
+                to,
+                rendition,
+                reason,
+            } => (
+                RENDITION,
+                json!({
+                    "streamId": stream_id.as_str(),
+                    "to": to.as_str(),
+                    "rendition": rendition,
+                    "reason": reason,
+                }),
             ),
         }
     }

@@ -247,6 +247,8 @@ impl Onlooker {
                 assert_eq!(self.roster.viewers(), self.max);
             }
             Action::Tell(Outgoing::ViewerRefused { .. }) => {}
+            // Told from outside, by the branch.
+            Action::Tell(Outgoing::Rendition { .. }) => {}
             Action::Tell(Outgoing::Camera { stream_id, camera }) => {
                 self.told = Some((stream_id, camera));
             }

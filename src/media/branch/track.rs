@@ -5,9 +5,10 @@ use std::sync::Arc;
 use gst::prelude::*;
 use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection};
 
-use super::add;
+use super::{Change, add, pacing::Pace};
 use crate::media::{
-    camera::{Outlet, Tap},
+    Rendition,
+    camera::{Feed, Inlet, Outlet, Tap, TimeBase, Video},
     playout_delay::{self, PlayoutDelay},
 };
 
@@ -21,6 +22,8 @@ const MTU: u32 = 1200;
 
 /// One m-line: appsrc, payloader, and what the offer says of them.
 pub(super) struct Track {
+    pub ssrc: u32,
+    pub pace: Pace,
     source: gst_app::AppSrc,
     payloader: gst::Element,
     preferences: gst::Caps,
@@ -53,6 +56,7 @@ impl Track {
             .field("level-asymmetry-allowed", "1")
             .field("ssrc", ssrc)
             .field("rtcp-fb-nack", true)
+            .field("rtcp-fb-goog-remb", true)
             .field("rtcp-fb-nack-pli", true)
             .field("rtcp-fb-ccm-fir", true)
             .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
@@ -62,6 +66,8 @@ impl Track {
             structure.remove_field("profile-level-id");
         }
         Ok(Self {
+            ssrc,
+            pace: Pace::default(),
             source: source("video-source"),
             payloader,
             preferences,
@@ -86,6 +92,8 @@ impl Track {
             .field("ssrc", ssrc)
             .build();
         Ok(Self {
+            ssrc,
+            pace: Pace::default(),
             source: source("audio-source"),
             payloader,
             preferences,
@@ -122,11 +130,12 @@ impl Track {
         transceiver.set_property("direction", WebRTCRTPTransceiverDirection::Sendonly);
         transceiver.set_property("codec-preferences", &self.preferences);
         transceiver.set_property("do-nack", self.retransmits);
-        self.payloader
+        let packets = self
+            .payloader
             .static_pad("src")
-            .ok_or("the payloader has no source pad")?
-            .link(&sink)
-            .map_err(|error| error.to_string())?;
+            .ok_or("the payloader has no source pad")?;
+        self.pace.govern(&packets);
+        packets.link(&sink).map_err(|error| error.to_string())?;
         Ok(())
     }
 }
@@ -177,25 +186,63 @@ fn source(name: &str) -> gst_app::AppSrc {
 /// lost, and the keyframe first. Dropped, it cuts the branch off.
 #[derive(Debug)]
 pub(super) struct Gate {
-    ways: Vec<(Arc<Outlet>, gst_app::AppSrc)>,
-    taps: Vec<Tap>,
+    time: TimeBase,
+    video: Video,
+    picture: Arc<Inlet>,
+    sound: Option<(Arc<Outlet>, Arc<Inlet>)>,
+    shown: Rendition,
+    /// The latest of the pictures is the last one.
+    pictures: Vec<Tap>,
+    _sound: Option<Tap>,
 }
 
 impl Gate {
-    pub fn closed<'a>(tracks: impl Iterator<Item = (&'a Arc<Outlet>, &'a Track)>) -> Self {
+    pub fn closed(feed: &Feed, video: &Track, audio: Option<&Track>) -> Self {
+        let sound = feed.audio.clone().zip(audio);
         Self {
-            ways: tracks
-                .map(|(outlet, track)| (outlet.clone(), track.source.clone()))
-                .collect(),
-            taps: Vec::new(),
+            time: feed.time.clone(),
+            video: feed.video.clone(),
+            picture: Inlet::new(video.source.clone()),
+            sound: sound.map(|(outlet, track)| (outlet, Inlet::new(track.source.clone()))),
+            shown: Rendition::default(),
+            pictures: Vec::new(),
+            _sound: None,
         }
     }
 
     /// Again does nothing.
     pub fn open(&mut self) {
-        if self.taps.is_empty() {
-            let ways = self.ways.iter();
-            self.taps = ways.map(|(outlet, source)| outlet.tap(source)).collect();
+        if self.pictures.is_empty() {
+            self.pictures.push(self.outlet().tap(&self.picture));
+            self._sound = self.sound.as_ref().map(|(outlet, inlet)| outlet.tap(inlet));
         }
+    }
+
+    /// This rendition from its next keyframe on.
+    pub fn show(&mut self, rendition: Rendition, change: Change) {
+        let open = !self.pictures.is_empty();
+        if std::mem::replace(&mut self.shown, rendition) == rendition || !open {
+            return;
+        }
+        // Of two that there may be the older has been taken over from, or waits for its keyframe in vain.
+        let keep = match change {
+            Change::Seamless => self.pictures.pop(),
+            Change::AtOnce => {
+                self.picture.skip();
+                None
+            }
+        };
+        self.pictures.clear();
+        self.pictures.extend(keep);
+        self.pictures.push(self.outlet().tap(&self.picture));
+    }
+
+    /// No more than so many bit/s of pictures; `None`: all.
+    pub fn thin(&self, bitrate: Option<u32>) {
+        self.picture.limit(bitrate, self.time.running_time());
+    }
+
+    fn outlet(&self) -> &Arc<Outlet> {
+        self.video.outlet(self.shown)
     }
 }

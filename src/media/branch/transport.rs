@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gst::prelude::*;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::Reporter;
 use crate::{
-    media::{BranchEvent, ice::IceUri},
+    media::{BranchEvent, ice::IceUri, rtcp::Way},
     secret::Secret,
 };
 
@@ -77,9 +77,49 @@ pub(super) fn show_certificate(webrtcbin: &gst::Element, pem: Secret) -> Result<
     Ok(())
 }
 
-/// Reports that the viewer is there whenever RTCP comes from it, once a second at most. Any RTCP: a receiver has
-/// nothing to say of our packets while none come to it, but it says so.
-pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, reporter: Reporter) {
+/// How often a viewer is said to be there.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
+/// How often its estimate is told while it does not fall.
+const WAY_EVERY: Duration = Duration::from_millis(500);
+/// A fall of the estimate by less than this share is told with the next.
+const FALLS: f64 = 0.98;
+
+/// What was told of a viewer's RTCP, and when.
+#[derive(Debug, Default)]
+struct Told {
+    heard: Option<Instant>,
+    way: Option<Instant>,
+    bandwidth: Option<u64>,
+}
+
+impl Told {
+    fn heard(&mut self, now: Instant) -> bool {
+        let due = self.heard.is_none_or(|at| now >= at + HEARD_EVERY);
+        if due {
+            self.heard = Some(now);
+        }
+        due
+    }
+
+    /// Losses and falls are told at once; what rises is not that urgent, and comes with every packet that is missed.
+    fn way(&mut self, way: &Way, now: Instant) -> bool {
+        let falls = way.bandwidth.is_some_and(|bandwidth| {
+            let before = self.bandwidth.unwrap_or(u64::MAX);
+            (bandwidth as f64) < before as f64 * FALLS
+        });
+        let later = self.way.is_none_or(|at| now >= at + WAY_EVERY);
+        let due = way.loss.is_some() || falls || (later && way.bandwidth.is_some());
+        if due {
+            self.way = Some(now);
+            self.bandwidth = way.bandwidth.or(self.bandwidth);
+        }
+        due
+    }
+}
+
+/// Reports what comes from the viewer as RTCP: that it is there, whatever it is (a receiver has nothing to say of our
+/// packets while none come to it, but it says so), and what it says of its connection. `media` is the picture's SSRC.
+pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, media: u32, reporter: Reporter) {
     let session = webrtcbin
         .downcast_ref::<gst::Bin>()
         .and_then(|bin| bin.by_name("rtpbin"))
@@ -90,14 +130,21 @@ pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, reporter: Reporter) {
         tracing::debug!(branch = reporter.id.0, "no RTP session to listen to");
         return;
     };
-    let began = Instant::now();
-    // Seconds since then at which the last report falls due.
-    let next = AtomicU64::new(0);
-    session.connect("on-receiving-rtcp", false, move |_| {
-        let now = began.elapsed().as_secs();
-        if now >= next.load(Ordering::Relaxed) {
-            next.store(now + 1, Ordering::Relaxed);
+    // Taken by the one thread that RTCP comes on.
+    let told = Mutex::new(Told::default());
+    session.connect("on-receiving-rtcp", false, move |values| {
+        let packet = values.get(1)?.get::<gst::Buffer>().ok()?;
+        let way = packet
+            .map_readable()
+            .map(|bytes| Way::read(&bytes, media))
+            .unwrap_or_default();
+        let now = Instant::now();
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.heard(now) {
             reporter.send(BranchEvent::Heard);
+        }
+        if !way.is_empty() && told.way(&way, now) {
+            reporter.send(BranchEvent::Way(way));
         }
         None
     });

@@ -13,7 +13,9 @@ use tracing::{info, warn};
 use super::{
     CameraError, Planning,
     care::{Action, BUDGET, Care, Pace, Report, Seen, TICK},
+    outlet::Outlet,
     pipeline::{self, Run, Said, Taps, Unprepared},
+    second::Recipe,
     slate::{self, Slate},
     status::{CameraState, CameraStatus, Fault, Picture},
 };
@@ -36,6 +38,13 @@ pub struct Keeper {
     pub profile_level_id: watch::Sender<String>,
     /// What is to be heard, for the sound's own task.
     pub sound: watch::Sender<Option<String>>,
+    /// The same for the second rendition's.
+    pub second: watch::Sender<Option<Recipe>>,
+    /// Where viewers of the second rendition take their pictures from: they are shown the slate as well.
+    pub second_outlet: Arc<Outlet>,
+    pub second_keyframe_wanted: Arc<Notify>,
+    /// What the first rendition is to be encoded at, in bit/s; `None`: as its launch text says.
+    pub bitrate: watch::Receiver<Option<u32>>,
     pub events: mpsc::UnboundedSender<MediaEvent>,
     /// Dropped or used, it is asked to stop.
     pub stop: oneshot::Receiver<()>,
@@ -60,7 +69,8 @@ struct Keeping {
     /// A run is being prepared; it is not wanted any more where `unwanted`.
     preparing: bool,
     unwanted: bool,
-    keyframes: Option<AbortHandle>,
+    /// Tasks that serve the present run.
+    attendants: Vec<AbortHandle>,
     work: JoinSet<Done>,
     slate: Slate,
     hangs: bool,
@@ -79,7 +89,7 @@ impl Keeper {
             number: 0,
             preparing: false,
             unwanted: false,
-            keyframes: None,
+            attendants: Vec::new(),
             work: JoinSet::new(),
             slate: Slate::default(),
             hangs: false,
@@ -115,11 +125,17 @@ impl Keeping {
                 }
                 _ = ticks.tick() => self.look(),
                 _ = pictures.tick() => {
-                    if let Some(picture) = self.slate.next() {
-                        self.it.taps.outlet.slate_picture(picture);
-                    }
+                    self.show_slate();
                 }
             }
+        }
+    }
+
+    /// The slate's next picture, to whoever is shown it.
+    fn show_slate(&mut self) {
+        if let Some(picture) = self.slate.next() {
+            self.it.second_outlet.slate_picture(picture.copy());
+            self.it.taps.outlet.slate_picture(picture);
         }
     }
 
@@ -206,11 +222,13 @@ impl Keeping {
                 Action::ShowSlate(caption) => {
                     self.slate = Slate::new(caption, &self.it.profile_level_id.borrow());
                     self.it.taps.outlet.show_slate();
-                    if let Some(picture) = self.slate.next() {
-                        self.it.taps.outlet.slate_picture(picture);
-                    }
+                    self.it.second_outlet.show_slate();
+                    self.show_slate();
                 }
-                Action::WantKeyframe => self.it.keyframe_wanted.notify_one(),
+                Action::WantKeyframe => {
+                    self.it.keyframe_wanted.notify_one();
+                    self.it.second_keyframe_wanted.notify_one();
+                }
                 Action::Report(report) => self.report(&report),
                 Action::GiveUp { why } => self.give_up(why),
             }
@@ -228,8 +246,8 @@ impl Keeping {
     }
 
     fn stop(&mut self) {
-        if let Some(keyframes) = self.keyframes.take() {
-            keyframes.abort();
+        for attendant in self.attendants.drain(..) {
+            attendant.abort();
         }
         if let Some(run) = self.run.take() {
             let state = self.care.status(None).state;
@@ -284,6 +302,11 @@ impl Keeping {
                     sound.clone_from(&run.sound);
                     differs
                 });
+                self.it.second.send_if_modified(|second| {
+                    let differs = *second != run.second;
+                    second.clone_from(&run.second);
+                    differs
+                });
                 self.play(run);
             }
             Err(Unprepared::NoCamera(why)) => {
@@ -308,7 +331,15 @@ impl Keeping {
             self.it.keyframe_wanted.clone(),
             run.pipeline.0.downgrade(),
         );
-        self.keyframes = Some(tokio::spawn(requests).abort_handle());
+        let rates = pipeline::follow_bitrate(
+            self.it.bitrate.clone(),
+            run.bitrate.clone(),
+            run.pipeline.0.downgrade(),
+        );
+        self.attendants = vec![
+            tokio::spawn(requests).abort_handle(),
+            tokio::spawn(rates).abort_handle(),
+        ];
         let (number, starting) = (run.number, run.pipeline.0.clone());
         self.run = Some(run);
         self.work.spawn_blocking(move || Done::Playing {

@@ -13,7 +13,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gst::prelude::*;
@@ -28,6 +28,8 @@ const KEPT: gst::ClockTime = gst::ClockTime::from_mseconds(300);
 const ASK_AGAIN: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// How old a slate is said to be: a camera's first frame after it was captured before it was sent.
 const SLATE_AGE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+/// Marks the first frame of an outlet's turn at a branch.
+const BEGINS: gst::BufferFlags = gst::BufferFlags::DISCONT;
 const MOMENT: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 /// The same whatever the encoder is: a payloader reads the rest from the stream.
 const VIDEO_CAPS: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
@@ -87,8 +89,159 @@ struct Gate {
 #[derive(Debug)]
 struct Taker {
     tap: u64,
-    source: gst_app::AppSrc,
+    inlet: Arc<Inlet>,
+    /// Its place among the outlets that the branch has been tapped to.
+    turn: u64,
     state: Taking,
+}
+
+/// Where a branch takes its frames in: from one outlet at a time, the latest that it was tapped to. The one before
+/// goes on until the first frame of the next, so that nothing is missing and nothing is mixed.
+#[derive(Debug)]
+pub struct Inlet {
+    source: gst_app::AppSrc,
+    /// What waits in the source is to be let fall, up to the first frame of the next turn.
+    skips: AtomicBool,
+    // Held for one push, which never waits: while outlets are changed, two threads may come at once.
+    turns: Mutex<Turns>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    given: u64,
+    current: u64,
+    newest: Option<gst::ClockTime>,
+    /// Of the latest outlet: what the viewer misses, that one has to make good.
+    keyframe_wanted: Option<Arc<Notify>>,
+    allowance: Option<Allowance>,
+}
+
+/// How much of the pictures a branch may take, where it may not take all: a token bucket of one second.
+#[derive(Debug)]
+struct Allowance {
+    /// Bit/s.
+    bitrate: u32,
+    /// Bits that it may still take; what the last picture took beyond that is owed.
+    left: f64,
+    filled: gst::ClockTime,
+}
+
+impl Allowance {
+    fn fill(&mut self, now: gst::ClockTime) {
+        let elapsed = now.saturating_sub(self.filled).nseconds() as f64 / 1e9;
+        let bitrate = f64::from(self.bitrate);
+        self.left = (self.left + elapsed * bitrate).min(bitrate);
+        self.filled = now;
+    }
+}
+
+impl Inlet {
+    /// A viewer's own requests for a keyframe (PLI, FIR) come up to the branch's `source`.
+    pub fn new(source: gst_app::AppSrc) -> Arc<Self> {
+        let inlet = Arc::new(Self {
+            source,
+            skips: AtomicBool::new(false),
+            turns: Mutex::default(),
+        });
+        if let Some(pad) = inlet.source.static_pad("src") {
+            let weak = Arc::downgrade(&inlet);
+            pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+                let asks = info
+                    .event()
+                    .is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
+                if let (true, Some(inlet)) = (asks, weak.upgrade())
+                    && let Some(wanted) = &inlet.turns().keyframe_wanted
+                {
+                    wanted.notify_one();
+                }
+                gst::PadProbeReturn::Ok
+            });
+            let weak = Arc::downgrade(&inlet);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                let begins = info
+                    .buffer()
+                    .is_some_and(|frame| frame.flags().contains(BEGINS));
+                match weak.upgrade() {
+                    Some(inlet) if inlet.skips.load(Ordering::Acquire) && !begins => {
+                        gst::PadProbeReturn::Drop
+                    }
+                    Some(inlet) if begins => {
+                        inlet.skips.store(false, Ordering::Release);
+                        gst::PadProbeReturn::Ok
+                    }
+                    _ => gst::PadProbeReturn::Ok,
+                }
+            });
+        }
+        inlet
+    }
+
+    /// Lets fall what was taken in and is still waiting: the viewer is better off with the next turn's first frame.
+    pub fn skip(&self) {
+        self.skips.store(true, Ordering::Release);
+    }
+
+    /// From now on no more than so many bit/s of pictures are taken, in whole groups or what fits of their beginning;
+    /// `None`: all.
+    pub fn limit(&self, bitrate: Option<u32>, now: gst::ClockTime) {
+        let mut turns = self.turns();
+        let left = turns.allowance.as_ref().map_or(0.0, |before| before.left);
+        turns.allowance = bitrate.map(|bitrate| Allowance {
+            bitrate,
+            left,
+            filled: now,
+        });
+    }
+
+    /// Whether it can take no picture at present, nor any that needs this one.
+    fn is_behind(&self, now: gst::ClockTime) -> bool {
+        if self.source.current_level_time() > QUEUED {
+            return true;
+        }
+        let mut turns = self.turns();
+        turns.allowance.as_mut().is_some_and(|allowance| {
+            allowance.fill(now);
+            allowance.left < 0.0
+        })
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next outlet's turn; the first is 1.
+    fn next_turn(&self, keyframe_wanted: Option<Arc<Notify>>) -> u64 {
+        let mut turns = self.turns();
+        turns.given += 1;
+        turns.keyframe_wanted = keyframe_wanted;
+        turns.given
+    }
+
+    /// A frame of the outlet whose turn this is; false where a later one has taken over.
+    fn push(&self, turn: u64, frame: &gst::Buffer) -> bool {
+        let mut turns = self.turns();
+        if turn < turns.current {
+            return false;
+        }
+        let begins = std::mem::replace(&mut turns.current, turn) != turn;
+        let mut frame = frame.clone();
+        if begins {
+            frame.make_mut().set_flags(BEGINS);
+        }
+        // Two encoders are not equally quick, and RTP's time must not run backwards.
+        if let (Some(newest), Some(time)) = (turns.newest, frame.pts())
+            && time <= newest
+        {
+            frame.make_mut().set_pts(newest + MOMENT);
+        }
+        turns.newest = frame.pts().or(turns.newest);
+        if let Some(allowance) = &mut turns.allowance {
+            allowance.left -= frame.size() as f64 * 8.0;
+        }
+        // Fails only while the branch is being closed.
+        let _ = self.source.push_buffer(frame);
+        true
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -142,22 +295,25 @@ impl Outlet {
         }
     }
 
-    /// From now on `source` is given every frame, beginning with a keyframe where frames are pictures; one is asked for
-    /// unless there was one just now.
-    pub fn tap(self: &Arc<Self>, source: &gst_app::AppSrc) -> Tap {
-        self.hear_requests(source);
+    /// From now on `inlet` is given every frame, beginning with a keyframe where frames are pictures; one is asked for
+    /// unless there was one just now and the branch has had nothing else yet.
+    pub fn tap(self: &Arc<Self>, inlet: &Arc<Inlet>) -> Tap {
         let number = self.taps.fetch_add(1, Ordering::Relaxed);
+        let turn = inlet.next_turn(self.keyframe_wanted.clone());
         let mut gate = self.gate();
-        source.set_caps(gate.caps.as_ref());
+        inlet.source.set_caps(gate.caps.as_ref());
         let mut taker = Taker {
             tap: number,
-            source: source.clone(),
+            inlet: inlet.clone(),
+            turn,
             state: Taking::All,
         };
-        for frame in &gate.group {
+        // To who has had later ones, these are of no use.
+        let group = if turn == 1 { &gate.group[..] } else { &[] };
+        for frame in group {
             taker.push(frame);
         }
-        if let (Some(wanted), true) = (&self.keyframe_wanted, gate.group.is_empty()) {
+        if let (Some(wanted), true) = (&self.keyframe_wanted, group.is_empty()) {
             wanted.notify_one();
             taker.state = Taking::FromKeyframe {
                 asked: self.time.running_time(),
@@ -168,23 +324,6 @@ impl Outlet {
             outlet: self.clone(),
             number,
         }
-    }
-
-    /// A viewer's own request for a keyframe (PLI, FIR) comes up to the branch's source.
-    fn hear_requests(&self, source: &gst_app::AppSrc) {
-        let (Some(wanted), Some(pad)) = (self.keyframe_wanted.clone(), source.static_pad("src"))
-        else {
-            return;
-        };
-        pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-            if info
-                .event()
-                .is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event))
-            {
-                wanted.notify_one();
-            }
-            gst::PadProbeReturn::Ok
-        });
     }
 
     /// From now on, until a keyframe of the camera's comes.
@@ -232,7 +371,7 @@ impl Outlet {
             piece.make_mut().set_pts(time);
             let mut gate = self.gate();
             gate.follow_caps(sample.caps());
-            gate.takers.iter().for_each(|taker| taker.push(&piece));
+            gate.takers.retain(|taker| taker.push(&piece));
         }
     }
 
@@ -245,9 +384,11 @@ impl Outlet {
         let is_key = !frame.flags().contains(gst::BufferFlags::DELTA_UNIT);
         let now = self.time.running_time();
         let mut wanted = false;
-        for taker in &mut gate.takers {
-            wanted |= taker.take(&frame, is_key, now);
-        }
+        gate.takers.retain_mut(|taker| {
+            let taken = taker.take(&frame, is_key, now);
+            wanted |= taken == Taken::WantsKeyframe;
+            taken != Taken::HasGone
+        });
         if let (Some(bell), true) = (&self.keyframe_wanted, wanted) {
             bell.notify_one();
         }
@@ -267,39 +408,45 @@ impl Outlet {
     }
 }
 
+/// What came of one picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Fine,
+    WantsKeyframe,
+    /// The branch takes another outlet's by now.
+    HasGone,
+}
+
 impl Taker {
-    /// One picture; whether a keyframe is to be asked for.
-    fn take(&mut self, frame: &gst::Buffer, is_key: bool, now: gst::ClockTime) -> bool {
-        let is_behind = self.source.current_level_time() > QUEUED;
+    fn take(&mut self, frame: &gst::Buffer, is_key: bool, now: gst::ClockTime) -> Taken {
+        let is_behind = self.inlet.is_behind(now);
         match &mut self.state {
             // The rest of the group is of no use without what is left out here.
             Taking::All if is_behind => {
                 self.state = Taking::FromKeyframe { asked: now };
-                true
+                Taken::WantsKeyframe
             }
-            Taking::FromKeyframe { .. } if is_behind => false,
-            _ if is_key => {
-                self.state = Taking::All;
-                self.push(frame);
-                false
-            }
-            Taking::All => {
-                self.push(frame);
-                false
-            }
-            Taking::FromKeyframe { asked } => {
-                let again = now.saturating_sub(*asked) > ASK_AGAIN;
-                if again {
-                    *asked = now;
+            Taking::FromKeyframe { .. } if is_behind => Taken::Fine,
+            Taking::FromKeyframe { asked } if !is_key => {
+                if now.saturating_sub(*asked) <= ASK_AGAIN {
+                    return Taken::Fine;
                 }
-                again
+                *asked = now;
+                Taken::WantsKeyframe
+            }
+            Taking::All | Taking::FromKeyframe { .. } => {
+                self.state = Taking::All;
+                match self.push(frame) {
+                    true => Taken::Fine,
+                    false => Taken::HasGone,
+                }
             }
         }
     }
 
-    fn push(&self, buffer: &gst::Buffer) {
-        // Fails only while the branch is being closed.
-        let _ = self.source.push_buffer(buffer.clone());
+    /// False where the branch takes another outlet's frames by now.
+    fn push(&self, buffer: &gst::Buffer) -> bool {
+        self.inlet.push(self.turn, buffer)
     }
 }
 
@@ -327,7 +474,7 @@ impl Gate {
         }
         self.caps = Some(caps.to_owned());
         for taker in &self.takers {
-            taker.source.set_caps(self.caps.as_ref());
+            taker.inlet.source.set_caps(self.caps.as_ref());
         }
     }
 

@@ -15,14 +15,20 @@ use std::{
 };
 
 use gst::prelude::*;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
     CameraError, Planning,
     outlet::{Outlet, TimeBase},
+    second::{RawTap, Recipe},
     status::{CameraCounters, Picture},
 };
-use crate::media::{bus, devices::is_node, h264, profile::ProfileError};
+use crate::media::{
+    bus,
+    devices::is_node,
+    h264,
+    profile::{BitrateControl, ProfileError},
+};
 
 /// What a profile calls its encoder.
 const ENCODER: &str = "encoder";
@@ -73,6 +79,9 @@ pub struct Run {
     pub picture: Picture,
     /// What is to be started beside it, where sound is wanted.
     pub sound: Option<String>,
+    /// How the second rendition is made, where there may be one.
+    pub second: Option<Recipe>,
+    pub bitrate: Option<BitrateControl>,
 }
 
 /// Why there is nothing to run.
@@ -89,6 +98,7 @@ pub enum Unprepared {
 pub struct Taps {
     pub time: TimeBase,
     pub outlet: Arc<Outlet>,
+    pub raw: Arc<RawTap>,
     pub counters: Arc<CameraCounters>,
     pub said: mpsc::UnboundedSender<(u64, Said)>,
 }
@@ -108,7 +118,7 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
     let pipeline = build(&plan.text.video).map_err(Unprepared::Broken)?;
     taps.time.rule(&pipeline);
     let watch = Stopwatch::default();
-    let watch = time_encoder(&pipeline, watch);
+    let watch = time_encoder(&pipeline, watch, taps.raw.clone());
     count_source(&pipeline, taps.counters.clone());
     take_frames(&pipeline, number, taps, watch).map_err(Unprepared::Broken)?;
     watch_bus(&pipeline, number, taps.said.clone());
@@ -119,8 +129,14 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
             profile: plan.profile,
             device: plan.device,
             encoder: plan.encoder,
+            adjustable: plan.text.bitrate.is_some(),
         },
         sound: plan.text.audio,
+        second: plan.text.second.map(|launch| Recipe {
+            launch,
+            bitrate: plan.text.bitrate.clone(),
+        }),
+        bitrate: plan.text.bitrate,
     })
 }
 
@@ -168,18 +184,13 @@ fn take_frames(
     taps: &Taps,
     watch: Option<Arc<Stopwatch>>,
 ) -> Result<(), CameraError> {
-    let sink = pipeline
-        .by_name("video")
-        .and_then(|element| element.downcast::<gst_app::AppSink>().ok())
-        .ok_or_else(|| CameraError::Unbuildable("the pipeline has no appsink \"video\"".into()))?;
     let taps = taps.clone();
     let found = AtomicBool::new(false);
-    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
+    on_frame(pipeline, move |sample| {
         if let Some(frame) = sample.buffer() {
             count(&taps.counters, frame);
             if let Some(watch) = &watch {
-                watch.stop(running_time(&sample, frame), &taps.counters);
+                watch.stop(running_time(sample, frame), &taps.counters);
             }
             if !found.load(Ordering::Relaxed)
                 && let Some(id) = buffer_profile_level_id(frame)
@@ -188,7 +199,21 @@ fn take_frames(
                 let _ = taps.said.send((number, Said::Sps(id)));
             }
         }
-        taps.outlet.camera_frame(&sample);
+        taps.outlet.camera_frame(sample);
+    })
+}
+
+/// Calls `take` with each encoded picture, on the pipeline's own thread.
+pub fn on_frame(
+    pipeline: &gst::Pipeline,
+    take: impl Fn(&gst::Sample) + Send + 'static,
+) -> Result<(), CameraError> {
+    let sink = pipeline
+        .by_name("video")
+        .and_then(|element| element.downcast::<gst_app::AppSink>().ok())
+        .ok_or_else(|| CameraError::Unbuildable("the pipeline has no appsink \"video\"".into()))?;
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+        take(&sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?);
         Ok(gst::FlowSuccess::Ok)
     });
     sink.set_callbacks(callbacks.build());
@@ -275,8 +300,13 @@ impl Stopwatch {
     }
 }
 
-/// `None` where the profile does not name its encoder.
-fn time_encoder(pipeline: &gst::Pipeline, watch: Stopwatch) -> Option<Arc<Stopwatch>> {
+/// What goes into the encoder: timed, and offered to the second rendition. `None` where the profile does not name its
+/// encoder.
+fn time_encoder(
+    pipeline: &gst::Pipeline,
+    watch: Stopwatch,
+    raw: Arc<RawTap>,
+) -> Option<Arc<Stopwatch>> {
     let pad = pipeline.by_name(ENCODER)?.static_pad("sink")?;
     let watch = Arc::new(watch);
     let started = watch.clone();
@@ -288,6 +318,9 @@ fn time_encoder(pipeline: &gst::Pipeline, watch: Stopwatch) -> Option<Arc<Stopwa
         });
         if let Some(frame) = frame {
             started.start(frame);
+            if let Some(picture) = info.buffer() {
+                raw.offer(picture, frame, || pad.current_caps());
+            }
         }
         gst::PadProbeReturn::Ok
     });
@@ -324,6 +357,44 @@ pub async fn request_keyframes(wanted: Arc<Notify>, pipeline: glib::WeakRef<gst:
             return;
         };
         super::on_blocking_thread(move || request_keyframe(&pipeline)).await;
+    }
+}
+
+/// Keeps the encoder at the bitrate that is wanted, in bit/s, where it can be changed.
+pub async fn follow_bitrate(
+    mut wanted: watch::Receiver<Option<u32>>,
+    control: Option<BitrateControl>,
+    pipeline: glib::WeakRef<gst::Pipeline>,
+) {
+    let Some(control) = control else { return };
+    loop {
+        let bitrate = *wanted.borrow_and_update();
+        let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
+            return;
+        };
+        if let Some(bitrate) = bitrate {
+            let control = control.clone();
+            super::on_blocking_thread(move || set_bitrate(&encoder, &control, bitrate)).await;
+        }
+        if wanted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sets what the property can hold: it may be of any whole type.
+fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) {
+    let Some(property) = encoder.find_property(&control.property) else {
+        tracing::debug!(
+            property = control.property,
+            "the encoder has no such property; its bitrate stays"
+        );
+        return;
+    };
+    let steps = i64::from(bitrate.div_ceil(control.unit));
+    let steps = steps.to_value().transform_with_type(property.value_type());
+    if let Ok(steps) = steps {
+        encoder.set_property_from_value(&control.property, &steps);
     }
 }
 

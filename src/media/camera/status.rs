@@ -115,6 +115,8 @@ pub struct Picture {
     /// The camera's device; nothing where the profile needs no camera.
     pub device: Option<String>,
     pub encoder: String,
+    /// Whether its bitrate can be changed while it runs.
+    pub adjustable: bool,
 }
 
 /// How the camera is.

@@ -42,7 +42,7 @@ struct Frame {
 
 fn watch_outlet(camera: &Camera) -> mpsc::UnboundedReceiver<Frame> {
     let (sees, seen) = mpsc::unbounded_channel();
-    watch(&camera.shared.video, move |frame| {
+    watch(&camera.shared.video.first, move |frame| {
         let bytes = frame.map_readable().expect("memory");
         let _ = sees.send(Frame {
             key: !frame.flags().contains(gst::BufferFlags::DELTA_UNIT),
@@ -64,7 +64,7 @@ fn watch(outlet: &Arc<Outlet>, see: impl Fn(&gst::BufferRef) + Send + Sync + 'st
     let source = pipeline.by_name("source").expect("it is there");
     let source = source.downcast::<gst_app::AppSrc>().expect("an appsrc");
     let pad = source.static_pad("src").expect("a source pad");
-    let tap = outlet.tap(&source);
+    let tap = outlet.tap(&Inlet::new(source.clone()));
     let running = pipeline::Running(pipeline);
     running.0.set_state(gst::State::Playing).expect("it runs");
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -115,6 +115,7 @@ fn planned(video: &str) -> Plan {
         text: crate::media::profile::LaunchText {
             video: video.into(),
             audio: None,
+            ..Default::default()
         },
     }
 }
@@ -338,6 +339,7 @@ async fn runs_leave_no_descriptors_and_no_threads() {
     let outlet = Outlet::for_video(&time, Arc::default());
     let (says, mut said) = mpsc::unbounded_channel();
     let taps = Taps {
+        raw: Arc::default(),
         time,
         outlet: Arc::new(outlet),
         counters,

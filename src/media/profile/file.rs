@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::ProfileError;
+use super::{BitrateControl, ProfileError};
 
 /// The profiles that are compiled in: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -57,6 +57,17 @@ pub(super) struct Alternative {
     pub elements: Vec<String>,
     /// Launch text; its line breaks do not matter.
     pub launch: String,
+    /// Of an encoder: the property of the element `encoder` that its bitrate can be changed by while it runs; absent
+    /// where it cannot.
+    #[serde(default)]
+    pub bitrate_property: Option<String>,
+    /// Bit/s in one step of that property.
+    #[serde(default = "one")]
+    pub bitrate_unit: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 const SOURCE_PLACEHOLDERS: &[&str] = &["device", "capture", "width", "height", "framerate"];
@@ -134,6 +145,15 @@ impl Profile {
 }
 
 impl Alternative {
+    pub fn bitrate_control(&self) -> Option<BitrateControl> {
+        self.bitrate_property
+            .clone()
+            .map(|property| BitrateControl {
+                property,
+                unit: self.bitrate_unit,
+            })
+    }
+
     fn check(&self, placeholders: &[&str]) -> Result<(), String> {
         let mut rest = self.launch.as_str();
         while let Some((_, after)) = rest.split_once('{') {
@@ -151,6 +171,9 @@ impl Alternative {
                 ));
             }
             rest = after;
+        }
+        if self.bitrate_unit == 0 {
+            return Err("bitrate_unit: found 0, allowed: an integer from 1".to_owned());
         }
         if self.launch.trim().is_empty() {
             return Err("launch: is empty".to_owned());

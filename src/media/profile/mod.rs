@@ -22,12 +22,24 @@ use file::Alternative;
 const DEFAULT_AUDIO_DEVICE: &str = "default";
 
 /// What `gst_parse_launch` is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaunchText {
     /// Source to encoder.
     pub video: String,
     /// Source to `opusenc`.
     pub audio: Option<String>,
+    /// The encoder's raw picture, made smaller, to an encoder of its own.
+    pub second: Option<String>,
+    /// How an encoder's bitrate is changed while it runs, where it can be.
+    pub bitrate: Option<BitrateControl>,
+}
+
+/// The property of the element `encoder` that holds its bitrate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BitrateControl {
+    pub property: String,
+    /// Bit/s in one step of the property.
+    pub unit: u32,
 }
 
 /// What the machine has, as far as a profile may ask.
@@ -230,6 +242,8 @@ impl Profile {
             text: LaunchText {
                 video,
                 audio: sound,
+                second: second_launch(config, encoder),
+                bitrate: encoder.bitrate_control(),
             },
         })
     }
@@ -418,6 +432,22 @@ fn fill(launch: &str, value: &dyn Fn(&str) -> String) -> String {
     }
     text.push_str(rest);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Half as wide and half as high, at a bitrate of its own.
+fn second_launch(config: &Config, encoder: &Alternative) -> Option<String> {
+    let (_, bitrate) = config.encoder.second_bitrates()?;
+    let mut smaller = config.clone();
+    smaller.encoder.bitrate = bitrate;
+    // Even, as 4:2:0 wants it.
+    smaller.camera.width = (config.camera.width / 4) * 2;
+    smaller.camera.height = (config.camera.height / 4) * 2;
+    Some(format!(
+        "videoscale ! video/x-raw,width={},height={},pixel-aspect-ratio=1/1 ! {}",
+        smaller.camera.width,
+        smaller.camera.height,
+        fill(&encoder.launch, &|name| encoder_value(&smaller, name))
+    ))
 }
 
 fn picture_value(config: &Config, device: &str, capture: Option<&Capture>, name: &str) -> String {

@@ -12,7 +12,7 @@ const STEP: u64 = 33;
 
 /// A branch as far as an outlet knows it.
 struct Branch {
-    source: gst_app::AppSrc,
+    inlet: Arc<Inlet>,
     _running: Running,
     frames: mpsc::Receiver<u64>,
 }
@@ -42,7 +42,7 @@ impl Branch {
         });
         pipeline.set_state(gst::State::Playing).expect("it runs");
         Self {
-            source,
+            inlet: Inlet::new(source),
             _running: Running(pipeline),
             frames,
         }
@@ -55,7 +55,7 @@ impl Branch {
 
     /// Nothing more leaves its source until what this returns is dropped.
     fn stall(&self) -> Stalled {
-        let pad = self.source.static_pad("src").expect("a source pad");
+        let pad = self.inlet.source.static_pad("src").expect("a source pad");
         let kind = gst::PadProbeType::BLOCK_DOWNSTREAM;
         let probe = pad.add_probe(kind, |_, _| gst::PadProbeReturn::Ok);
         Stalled(pad, probe)
@@ -119,7 +119,7 @@ async fn who_comes_right_after_a_keyframe_is_given_the_group_so_far() {
     let mut camera = Camera::new();
     camera.gives(&[true, false, false, true, false]);
     let branch = Branch::new();
-    let _tap = camera.outlet.tap(&branch.source);
+    let _tap = camera.outlet.tap(&branch.inlet);
     camera.gives(&[false]);
     assert_eq!([3, 4, 5], [(); 3].map(|()| branch.next()));
     assert!(!camera.was_asked().await, "it needs no keyframe of its own");
@@ -133,7 +133,7 @@ async fn who_comes_later_begins_with_a_keyframe_that_is_asked_for() {
     camera.gives(&group);
     camera.gives(&[false]);
     let branch = Branch::new();
-    let _tap = camera.outlet.tap(&branch.source);
+    let _tap = camera.outlet.tap(&branch.inlet);
     assert!(camera.was_asked().await);
     camera.gives(&[false, false]);
     assert!(!camera.was_asked().await, "once is enough at first");
@@ -146,7 +146,7 @@ async fn who_comes_later_begins_with_a_keyframe_that_is_asked_for() {
 async fn a_branch_that_falls_behind_misses_whole_groups_and_no_other_branch_does() {
     let mut camera = Camera::new();
     let (slow, good) = (Branch::new(), Branch::new());
-    let _taps = [&slow, &good].map(|branch| camera.outlet.tap(&branch.source));
+    let _taps = [&slow, &good].map(|branch| camera.outlet.tap(&branch.inlet));
     camera.gives(&[true]);
     assert_eq!((slow.next(), good.next()), (0, 0));
     assert!(camera.was_asked().await, "the taps did");
@@ -166,7 +166,7 @@ async fn a_branch_that_falls_behind_misses_whole_groups_and_no_other_branch_does
     gives(&mut camera, false);
     drop(stalled);
     let deadline = Instant::now() + PATIENCE;
-    while slow.source.current_level_buffers() > 0 {
+    while slow.inlet.source.current_level_buffers() > 0 {
         assert!(Instant::now() < deadline, "what waited is taken");
         std::thread::yield_now();
     }
@@ -188,7 +188,7 @@ async fn a_branch_that_falls_behind_misses_whole_groups_and_no_other_branch_does
 fn a_tap_that_is_dropped_takes_nothing_more() {
     let mut camera = Camera::new();
     let branch = Branch::new();
-    let tap = camera.outlet.tap(&branch.source);
+    let tap = camera.outlet.tap(&branch.inlet);
     camera.gives(&[true]);
     assert_eq!(branch.next(), 0);
     drop(tap);

@@ -1,0 +1,448 @@
+//! Which rendition each viewer is sent, and at which bitrate each is encoded. Pure: the time is an argument.
+//!
+//! The picture is encoded once for all. What a viewer's connection carries is told by the viewer itself
+//! ([`crate::media::rtcp`]), and answered, in this order:
+//!
+//! 1. The first rendition's bitrate follows the best of its viewers, and those who are nearly as well off: whoever can
+//!    take more is never given less for the sake of one who cannot.
+//! 2. Who cannot take it is sent the second rendition, the same picture made smaller; its bitrate follows the slowest of
+//!    its viewers.
+//! 3. Who cannot take even that at its lowest is given fewer pictures, in whole groups.
+//!
+//! Down at once: an estimate that falls says what the connection carries. Up by trying: an estimate that rises says
+//! little more than that nothing went wrong with what was sent. A try that fails doubles the wait for the next.
+
+mod watcher;
+
+pub use watcher::{RETRY, RETRY_MAX, TRIAL};
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use self::watcher::{Sent, Shortage, Watcher};
+use crate::{
+    config::Config,
+    media::{BranchId, Rendition, rtcp::Way},
+};
+
+/// Bit/s of the sound: the profiles' 64 kbit/s, with RTP's, SRTP's and UDP's own bytes at 50 packets a second.
+const SOUND: u32 = 90_000;
+/// Viewers of the first rendition who can take this share of what the best can are waited for, the others are not.
+const NEARLY: f64 = 0.8;
+/// How often what may grow does.
+pub const STEP: Duration = Duration::from_millis(500);
+/// Less than this share of what is encoded is a fall that the smaller picture bridges, even for a viewer alone: what
+/// waits along the way is gone sooner.
+const STEEP: f64 = 0.75;
+
+/// What may be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Bit/s, the least and the most.
+    pub first: (u32, u32),
+    /// Of the second rendition, where there is one.
+    pub second: Option<(u32, u32)>,
+    /// Bit/s of the sound, which is sent whatever becomes of the picture.
+    pub sound: u32,
+}
+
+/// Why a viewer is sent another rendition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Its connection does not carry the one it had.
+    Bandwidth,
+    /// Too much of what it is sent is lost.
+    Loss,
+    /// It may carry the better one by now.
+    Retry,
+}
+
+impl Why {
+    pub const ALL: [Self; 3] = [Self::Bandwidth, Self::Loss, Self::Retry];
+
+    /// Stable, for the journal and the page.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bandwidth => "bandwidth",
+            Self::Loss => "loss",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Send this branch that rendition, from its next keyframe on.
+    Show {
+        branch: BranchId,
+        rendition: Rendition,
+        why: Why,
+    },
+    /// Encode at this bitrate, in bit/s.
+    Encode { rendition: Rendition, bitrate: u32 },
+    /// Spread this branch's packets for a connection that carries so many bit/s; `None`: there is no need.
+    Pace {
+        branch: BranchId,
+        bitrate: Option<u32>,
+    },
+    /// Send this branch no more than so many bit/s, in whole groups of pictures; `None`: everything.
+    Thin {
+        branch: BranchId,
+        bitrate: Option<u32>,
+    },
+}
+
+/// All viewers' connections, and what follows from them.
+#[derive(Debug)]
+pub struct Adaptation {
+    /// What the encoder can be told.
+    rates: Rates,
+    /// What the configuration says.
+    asked: Rates,
+    first: u32,
+    second: u32,
+    watchers: BTreeMap<BranchId, Watcher>,
+    next_step: Option<Instant>,
+    decisions: VecDeque<Decision>,
+}
+
+impl From<&Config> for Rates {
+    fn from(config: &Config) -> Self {
+        Self {
+            first: (config.encoder.min_bitrate, config.encoder.bitrate),
+            second: config.encoder.second_bitrates(),
+            sound: if config.audio.enabled { SOUND } else { 0 },
+        }
+    }
+}
+
+impl Adaptation {
+    pub fn new(rates: Rates) -> Self {
+        Self {
+            rates,
+            asked: rates,
+            first: rates.first.1,
+            second: rates.second.map_or(0, |(_, most)| most),
+            watchers: BTreeMap::new(),
+            next_step: None,
+            decisions: VecDeque::new(),
+        }
+    }
+
+    /// Whether encoders can be told another bitrate while they run. Where not, each rendition has the one that it has.
+    pub fn adjustable(&mut self, adjustable: bool, now: Instant) {
+        let fixed = |(_, most): (u32, u32)| (most, most);
+        let rates = match adjustable {
+            true => self.asked,
+            false => Rates {
+                first: fixed(self.asked.first),
+                second: self.asked.second.map(fixed),
+                ..self.asked
+            },
+        };
+        if std::mem::replace(&mut self.rates, rates) != rates {
+            self.settle(now);
+        }
+    }
+
+    /// To be drained after every input.
+    pub fn next_decision(&mut self) -> Option<Decision> {
+        self.decisions.pop_front()
+    }
+
+    /// When [`Adaptation::tick`] is to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_step
+    }
+
+    /// What this branch is sent.
+    pub fn rendition(&self, branch: BranchId) -> Option<Rendition> {
+        self.watchers.get(&branch).map(|watcher| watcher.rendition)
+    }
+
+    /// Whether the second rendition is needed: by those who are sent it, or those who may be back in a moment.
+    pub fn wants_second(&self) -> bool {
+        let mut watchers = self.watchers.values();
+        watchers.any(|watcher| watcher.rendition == Rendition::Second || watcher.on_trial)
+    }
+
+    /// What this rendition is encoded at, in bit/s.
+    pub fn bitrate(&self, rendition: Rendition) -> u32 {
+        match rendition {
+            Rendition::First => self.first,
+            Rendition::Second => self.second,
+        }
+    }
+
+    /// Somebody is sent a picture from now on: the first rendition. Again does nothing.
+    pub fn joined(&mut self, branch: BranchId, now: Instant) {
+        let newcomer = || Watcher::new(now);
+        self.watchers.entry(branch).or_insert_with(newcomer);
+        self.settle(now);
+    }
+
+    /// A branch is closed.
+    pub fn gone(&mut self, branch: BranchId, now: Instant) {
+        if self.watchers.remove(&branch).is_some() {
+            self.settle(now);
+        }
+    }
+
+    /// A viewer has said what its connection carries.
+    pub fn way(&mut self, branch: BranchId, way: Way, now: Instant) {
+        let sent = self
+            .rendition(branch)
+            .map(|rendition| f64::from(self.bitrate(rendition)));
+        let (Some(sent), Some(watcher)) = (sent, self.watchers.get_mut(&branch)) else {
+            return;
+        };
+        let sent = Sent {
+            picture: watcher
+                .thinned
+                .map_or(sent, |thin| sent.min(f64::from(thin))),
+            sound: f64::from(self.rates.sound),
+            least: f64::from(self.rates.second.unwrap_or(self.rates.first).0),
+        };
+        if let Some(lost) = way.loss {
+            watcher.reports(lost, sent, now);
+        }
+        if let Some(bandwidth) = way.bandwidth {
+            watcher.estimates(bandwidth, sent, now);
+        }
+        self.settle(now);
+    }
+
+    /// Time passes: what may grow does.
+    pub fn tick(&mut self, now: Instant) {
+        if self.next_step.is_none_or(|at| now < at) {
+            return;
+        }
+        self.next_step = None;
+        let highest = f64::from(self.rates.first.1);
+        let second = self.rates.second.map_or(0.0, |(_, most)| f64::from(most));
+        for watcher in self.watchers.values_mut() {
+            watcher.grow(highest, second, now);
+        }
+        self.try_again(now);
+        self.settle(now);
+    }
+
+    /// Moves up whoever has waited long enough. One at a time: two who share a way would take each other's.
+    fn try_again(&mut self, now: Instant) {
+        let busy = self.watchers.values().any(|watcher| watcher.on_trial);
+        let lowest = f64::from(self.rates.first.0);
+        let empty = !self.has_viewers(Rendition::First);
+        let ready = |watcher: &Watcher| {
+            // Alone, it is given what it carries, unless that went wrong before; beside others it has to take what
+            // they do.
+            let fits = empty
+                && watcher.retry == RETRY
+                && watcher.limit.is_none_or(|limit| limit >= lowest);
+            watcher.rendition == Rendition::Second
+                && (fits || now >= watcher.retry_at)
+                && watcher.is_calm(now)
+                && watcher.thinned.is_none()
+        };
+        let mut waiting = self.watchers.iter_mut().filter(|(_, it)| ready(it));
+        let Some((branch, watcher)) = waiting.next().filter(|_| !busy) else {
+            return;
+        };
+        let limit = watcher.limit.filter(|_| empty).map(|it| it.max(lowest));
+        watcher.try_first(limit, now);
+        let branch = *branch;
+        // The keyframe that it begins with is of the right size then.
+        self.choose_rates(now);
+        self.decisions.push_back(Decision::Show {
+            branch,
+            rendition: Rendition::First,
+            why: Why::Retry,
+        });
+    }
+
+    fn has_viewers(&self, rendition: Rendition) -> bool {
+        let mut watchers = self.watchers.values();
+        watchers.any(|watcher| watcher.rendition == rendition)
+    }
+
+    /// Draws the conclusions.
+    fn settle(&mut self, now: Instant) {
+        let moved = match self.rates.second {
+            Some(_) => self.move_down(now),
+            None => Vec::new(),
+        };
+        // The keyframe that a viewer begins with is of the right size then.
+        self.choose_rates(now);
+        self.decisions.extend(moved);
+        self.thin_out();
+        self.pace();
+        let grows = self
+            .watchers
+            .values()
+            .any(|watcher| watcher.limit.is_some())
+            || self.has_viewers(Rendition::Second)
+            || self.watchers.values().any(|watcher| watcher.on_trial);
+        self.next_step = grows.then(|| self.next_step.unwrap_or(now + STEP));
+    }
+
+    /// What the best of the first rendition's viewers can take, in bit/s.
+    fn best(&self) -> f64 {
+        let (least, most) = self.rates.first;
+        let (least, most) = (f64::from(least), f64::from(most));
+        let first = self.watchers.values();
+        let first = first.filter(|watcher| watcher.rendition == Rendition::First);
+        first
+            .map(|watcher| watcher.limit.unwrap_or(most).clamp(least, most))
+            .fold(0.0, f64::max)
+    }
+
+    /// Sends the second rendition to whoever cannot take what the first is encoded at for the best of its viewers.
+    fn move_down(&mut self, now: Instant) -> Vec<Decision> {
+        let mut moved = Vec::new();
+        let needed = (self.best() * NEARLY).max(f64::from(self.rates.first.0));
+        for (branch, watcher) in &mut self.watchers {
+            if watcher.rendition == Rendition::Second {
+                continue;
+            }
+            let shortage = watcher.shortage;
+            let steep = shortage.map_or(0.0, |shortage| shortage.sent * STEEP);
+            let needed = if watcher.is_short(now) {
+                needed.max(steep)
+            } else {
+                needed
+            };
+            let Some(limit) = watcher.limit.filter(|limit| *limit < needed) else {
+                continue;
+            };
+            // What is far too much needs no second look.
+            let certain = limit < needed / 2.0 || shortage.is_some_and(|it| it.lasts() || it.loss);
+            if !certain {
+                continue;
+            }
+            watcher.move_down(now);
+            let why = match shortage {
+                Some(Shortage { loss: true, .. }) => Why::Loss,
+                _ => Why::Bandwidth,
+            };
+            moved.push(Decision::Show {
+                branch: *branch,
+                rendition: Rendition::Second,
+                why,
+            });
+        }
+        moved
+    }
+
+    fn choose_rates(&mut self, now: Instant) {
+        let best = self.best();
+        let first = || {
+            let watchers = self.watchers.values();
+            watchers.filter(|watcher| watcher.rendition == Rendition::First)
+        };
+        // Who has never been short of anything is given everything.
+        let limits = first().map(|watcher| watcher.limit);
+        let limits: Option<Vec<f64>> = limits.collect();
+        let first = limits.map_or(best, |limits| {
+            let nearly = limits.into_iter().filter(|limit| *limit >= best * NEARLY);
+            let present = first().filter_map(|watcher| watcher.takes(best, now));
+            nearly.fold(present.fold(0.0, f64::max), f64::min)
+        });
+        if best > 0.0 {
+            let (least, most) = self.rates.first;
+            self.encode(Rendition::First, whole(first).clamp(least, most));
+        }
+        let Some((least, most)) = self.rates.second else {
+            return;
+        };
+        if self.has_viewers(Rendition::Second) {
+            let second = self
+                .watchers
+                .values()
+                .filter(|watcher| watcher.rendition == Rendition::Second)
+                .filter_map(|watcher| watcher.takes(f64::from(most), now))
+                .fold(f64::from(most), f64::min);
+            self.encode(Rendition::Second, whole(second).clamp(least, most));
+        }
+    }
+
+    /// An encoder is not disturbed for less than a twentieth, except to reach an end.
+    fn encode(&mut self, rendition: Rendition, bitrate: u32) {
+        let (least, most) = match rendition {
+            Rendition::First => self.rates.first,
+            Rendition::Second => self.rates.second.unwrap_or_default(),
+        };
+        let now = match rendition {
+            Rendition::First => &mut self.first,
+            Rendition::Second => &mut self.second,
+        };
+        let little = now.abs_diff(bitrate) < *now / 20;
+        if *now == bitrate || (little && bitrate != least && bitrate != most) {
+            return;
+        }
+        *now = bitrate;
+        self.decisions
+            .push_back(Decision::Encode { rendition, bitrate });
+    }
+
+    /// Whoever is short of something is sent nothing in bursts.
+    fn pace(&mut self) {
+        for (branch, watcher) in &mut self.watchers {
+            let encoded = match watcher.rendition {
+                Rendition::First => self.first,
+                Rendition::Second => self.second,
+            };
+            // Not much faster than it is made: what a connection carries is known only roughly.
+            let enough = encoded.saturating_add(encoded / 5);
+            let bitrate = watcher.limit.map(|limit| whole(limit).min(enough));
+            if differs(bitrate, watcher.paced) {
+                watcher.paced = bitrate;
+                self.decisions.push_back(Decision::Pace {
+                    branch: *branch,
+                    bitrate,
+                });
+            }
+        }
+    }
+
+    /// Whoever cannot take the last rendition at its lowest.
+    fn thin_out(&mut self) {
+        let last = match self.rates.second {
+            Some(_) => Rendition::Second,
+            None => Rendition::First,
+        };
+        let encoded = f64::from(self.bitrate(last));
+        for (branch, watcher) in &mut self.watchers {
+            let bitrate = watcher
+                .limit
+                .filter(|limit| watcher.rendition == last && *limit < encoded * NEARLY)
+                .map(whole);
+            if differs(bitrate, watcher.thinned) {
+                watcher.thinned = bitrate;
+                self.decisions.push_back(Decision::Thin {
+                    branch: *branch,
+                    bitrate,
+                });
+            }
+        }
+    }
+}
+
+/// By a tenth at least, or by being there at all.
+fn differs(new: Option<u32>, old: Option<u32>) -> bool {
+    match (new, old) {
+        (Some(new), Some(old)) => new.abs_diff(old) >= (old / 10).max(1),
+        _ => new != old,
+    }
+}
+
+fn whole(bitrate: f64) -> u32 {
+    // Floats saturate at the ends of the integers.
+    bitrate as u32
+}
+
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod tests;

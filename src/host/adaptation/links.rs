@@ -1,0 +1,253 @@
+//! The rule beside simulated links: each viewer has a bottleneck with a queue, and estimates what comes through as
+//! libwebrtc's receivers do.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const RATES: Rates = Rates {
+    first: (600_000, 2_000_000),
+    second: Some((120_000, 480_000)),
+    sound: 0,
+};
+const MOMENT: Duration = Duration::from_millis(50);
+/// A queue holds so much of what its link carries.
+const QUEUE: f64 = 0.3;
+
+/// A viewer behind a bottleneck.
+#[derive(Debug)]
+struct Link {
+    /// Bit/s.
+    capacity: f64,
+    /// Bits that wait in front of it.
+    queue: f64,
+    /// The receiver's estimate, in bit/s.
+    estimate: f64,
+    overused: bool,
+    sent: f64,
+    dropped: f64,
+    since_report: Duration,
+}
+
+impl Link {
+    fn new(capacity: f64) -> Self {
+        Self {
+            capacity,
+            queue: 0.0,
+            estimate: 3_000_000.0,
+            overused: false,
+            sent: 0.0,
+            dropped: 0.0,
+            since_report: Duration::ZERO,
+        }
+    }
+
+    /// One moment at this bitrate; what the viewer then says, twice or more a second.
+    fn pass(&mut self, bitrate: f64) -> Option<Way> {
+        let moment = MOMENT.as_secs_f64();
+        let before = self.queue;
+        self.sent += bitrate * moment;
+        self.queue = (self.queue + (bitrate - self.capacity) * moment).max(0.0);
+        let most = self.capacity * QUEUE;
+        if self.queue > most {
+            self.dropped += self.queue - most;
+            self.queue = most;
+        }
+        // The delay grows, or stands at its most.
+        let grows = self.queue > before + 1.0 || (self.queue >= most && bitrate > self.capacity);
+        let falls = grows && self.queue > self.capacity * 0.03;
+        let arrives = bitrate.min(self.capacity);
+        self.since_report += MOMENT;
+        if falls {
+            self.estimate = self.estimate.min(arrives * 0.85);
+        } else if self.queue < self.capacity * 0.03 {
+            // What little is sent does not lower it.
+            let most = self.estimate.max(arrives * 1.5 + 10_000.0);
+            self.estimate = (self.estimate * 1.08f64.powf(moment)).min(most);
+        }
+        let news = falls && !self.overused;
+        self.overused = falls;
+        if !news && self.since_report < Duration::from_millis(200) {
+            return None;
+        }
+        self.since_report = Duration::ZERO;
+        let loss = if self.sent > 0.0 {
+            self.dropped / self.sent
+        } else {
+            0.0
+        };
+        (self.sent, self.dropped) = (0.0, 0.0);
+        Some(Way {
+            bandwidth: Some(self.estimate as u64),
+            loss: Some(loss),
+        })
+    }
+}
+
+/// All viewers, their links and the rule.
+struct Street {
+    adaptation: Adaptation,
+    links: Vec<Link>,
+    thin: Vec<Option<u32>>,
+    now: Instant,
+    /// When who was moved where.
+    moves: Vec<(Instant, usize, Rendition, Why)>,
+}
+
+impl Street {
+    fn new(capacities: &[f64]) -> Self {
+        let mut adaptation = Adaptation::new(RATES);
+        let now = Instant::now();
+        for viewer in 0..capacities.len() {
+            adaptation.joined(BranchId(viewer as u64), now);
+        }
+        Self {
+            adaptation,
+            links: capacities.iter().copied().map(Link::new).collect(),
+            thin: vec![None; capacities.len()],
+            now,
+            moves: Vec::new(),
+        }
+    }
+
+    /// `look` is taken at each moment.
+    fn pass(&mut self, time: Duration, mut look: impl FnMut(&Self)) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += MOMENT;
+            for (viewer, link) in self.links.iter_mut().enumerate() {
+                let branch = BranchId(viewer as u64);
+                let rendition = self.adaptation.rendition(branch).unwrap_or_default();
+                let encoded = self.adaptation.bitrate(rendition);
+                let sent = self.thin[viewer].map_or(encoded, |thin| thin.min(encoded));
+                if let Some(way) = link.pass(f64::from(sent)) {
+                    self.adaptation.way(branch, way, self.now);
+                }
+            }
+            self.adaptation.tick(self.now);
+            while let Some(decision) = self.adaptation.next_decision() {
+                match decision {
+                    Decision::Show {
+                        branch,
+                        rendition,
+                        why,
+                    } => self
+                        .moves
+                        .push((self.now, branch.0 as usize, rendition, why)),
+                    Decision::Thin { branch, bitrate } => self.thin[branch.0 as usize] = bitrate,
+                    Decision::Encode { .. } | Decision::Pace { .. } => {}
+                }
+            }
+            look(self);
+        }
+    }
+
+    fn rendition(&self, viewer: usize) -> Rendition {
+        let branch = BranchId(viewer as u64);
+        self.adaptation.rendition(branch).unwrap_or_default()
+    }
+
+    fn first(&self) -> f64 {
+        f64::from(self.adaptation.bitrate(Rendition::First))
+    }
+
+    /// The share of the last `time` that this viewer spends on the first rendition, and the most that its bitrate was.
+    fn watch(&mut self, viewer: usize, time: Duration) -> (f64, f64) {
+        let (mut on_first, mut all, mut bitrates) = (0, 0, 0.0);
+        self.pass(time, |street| {
+            all += 1;
+            if street.rendition(viewer) == Rendition::First {
+                on_first += 1;
+                bitrates += street.first();
+            }
+        });
+        let mean = if on_first > 0 {
+            bitrates / f64::from(on_first)
+        } else {
+            0.0
+        };
+        (f64::from(on_first) / f64::from(all), mean)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn good_viewers_are_never_starved_for_bad_ones(
+        bad in prop::collection::vec(50_000.0..1_500_000.0f64, 1..5),
+        good in prop::collection::vec(2_300_000.0..20_000_000.0f64, 1..4),
+    ) {
+        let all: Vec<f64> = good.iter().chain(&bad).copied().collect();
+        let number = good.len();
+        let mut street = Street::new(&all);
+        let mut worst = f64::MAX;
+        street.pass(Duration::from_secs(120), |street| {
+            worst = worst.min(street.first());
+            for viewer in 0..number {
+                assert_eq!(street.rendition(viewer), Rendition::First);
+            }
+        });
+        prop_assert_eq!(worst, 2_000_000.0);
+        // And the bad ones are sent the first only to try.
+        for viewer in number..all.len() {
+            let (share, _) = street.watch(viewer, Duration::from_secs(60));
+            prop_assert!(share < 0.25, "viewer {} of {:?}: {}", viewer, all, share);
+        }
+    }
+
+    #[test]
+    fn a_viewer_alone_ends_up_with_the_best_that_fits(capacity in 60_000.0..6_000_000.0f64) {
+        let mut street = Street::new(&[capacity]);
+        street.pass(Duration::from_secs(60), |_| {});
+        let (share, bitrate) = street.watch(0, Duration::from_secs(120));
+        if capacity > 900_000.0 {
+            prop_assert!(share > 0.9, "{capacity}: {share} of the time");
+            let fits = (capacity * 0.6).min(1_900_000.0);
+            prop_assert!(bitrate >= fits, "{capacity}: {bitrate}");
+            prop_assert!(bitrate <= (capacity * 1.1).max(600_000.0), "{capacity}: {bitrate}");
+        } else if capacity < 500_000.0 {
+            prop_assert!(share < 0.2, "{capacity}: {share} of the time");
+            prop_assert!(f64::from(street.adaptation.bitrate(Rendition::Second)) <= (capacity * 1.2).max(120_000.0));
+        }
+    }
+
+    #[test]
+    fn nobody_flaps(capacities in prop::collection::vec(60_000.0..4_000_000.0f64, 1..6)) {
+        let mut street = Street::new(&capacities);
+        street.pass(Duration::from_secs(600), |_| {});
+        for viewer in 0..capacities.len() {
+            let tries: Vec<Instant> = street.moves.iter()
+                .filter(|(_, who, _, why)| *who == viewer && *why == Why::Retry)
+                .map(|(at, ..)| *at)
+                .collect();
+            for pair in tries.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= Duration::from_secs(3), "viewer {viewer} of {capacities:?}");
+            }
+            prop_assert!(tries.len() <= 20, "viewer {} of {:?}: {} tries", viewer, capacities, tries.len());
+        }
+    }
+
+    #[test]
+    fn a_link_that_changes_is_followed(before in 300_000.0..4_000_000.0f64, after in 700_000.0..4_000_000.0f64) {
+        let mut street = Street::new(&[before, 10_000_000.0]);
+        street.pass(Duration::from_secs(60), |_| {});
+        let changed = street.now;
+        street.links[0].capacity = after;
+        let mut down = None;
+        street.pass(Duration::from_secs(100), |street| {
+            if street.rendition(0) == Rendition::Second && down.is_none() {
+                down = Some(street.now);
+            }
+        });
+        // Beside another, it takes the whole picture or the small one.
+        if after > 2_400_000.0 {
+            let moves: Vec<_> = street.moves.iter().map(|(at, who, r, why)| (at.duration_since(changed), changed.duration_since(*at), *who, *r, *why)).collect();
+            prop_assert_eq!(street.rendition(0), Rendition::First, "{} {} {:?}", before, after, moves);
+        }
+        if before > 2_400_000.0 && after < 1_500_000.0 {
+            let took = down.map(|at| at - changed);
+            prop_assert!(took.is_some_and(|took| took <= Duration::from_secs(2)), "{took:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+use super::*;
+
+const RATES: Rates = Rates {
+    first: (600_000, 2_000_000),
+    second: Some((120_000, 480_000)),
+    sound: 0,
+};
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// A viewer's words, in virtual time.
+struct Talk {
+    adaptation: Adaptation,
+    now: Instant,
+}
+
+impl Talk {
+    fn new(rates: Rates, viewers: u64) -> Self {
+        let mut adaptation = Adaptation::new(rates);
+        let now = Instant::now();
+        for viewer in 0..viewers {
+            adaptation.joined(BranchId(viewer), now);
+        }
+        Self { adaptation, now }
+    }
+
+    fn estimate(&mut self, viewer: u64, bandwidth: u64) -> Vec<Decision> {
+        self.now += MOMENT;
+        let way = Way {
+            bandwidth: Some(bandwidth),
+            loss: None,
+        };
+        self.adaptation.way(BranchId(viewer), way, self.now);
+        self.decisions()
+    }
+
+    fn loss(&mut self, viewer: u64, loss: f64) -> Vec<Decision> {
+        self.now += MOMENT;
+        let way = Way {
+            bandwidth: None,
+            loss: Some(loss),
+        };
+        self.adaptation.way(BranchId(viewer), way, self.now);
+        self.decisions()
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Decision> {
+        let end = self.now + time;
+        let mut decisions = Vec::new();
+        while let Some(at) = self.adaptation.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.adaptation.tick(self.now);
+            decisions.extend(self.decisions());
+        }
+        self.now = end;
+        decisions
+    }
+
+    fn decisions(&mut self) -> Vec<Decision> {
+        std::iter::from_fn(|| self.adaptation.next_decision()).collect()
+    }
+}
+
+fn shown(decisions: &[Decision]) -> Vec<(u64, Rendition, Why)> {
+    let shown = decisions.iter().filter_map(|decision| match decision {
+        Decision::Show {
+            branch,
+            rendition,
+            why,
+        } => Some((branch.0, *rendition, *why)),
+        _ => None,
+    });
+    shown.collect()
+}
+
+#[test]
+fn nothing_is_decided_while_all_is_well() {
+    let mut talk = Talk::new(RATES, 3);
+    assert_eq!(talk.decisions(), []);
+    assert_eq!(talk.adaptation.next_deadline(), None, "nobody is woken");
+    // It grows towards what is sent, and beyond.
+    for bandwidth in [1_700_000, 1_900_000, 2_500_000, 3_000_000] {
+        assert_eq!(talk.estimate(1, bandwidth), []);
+    }
+    assert_eq!(talk.loss(2, 0.05), []);
+    assert_eq!(talk.loss(2, 0.05), []);
+    assert!(!talk.adaptation.wants_second());
+}
+
+#[test]
+fn a_viewer_alone_is_followed_by_the_encoder() {
+    let mut talk = Talk::new(RATES, 1);
+    talk.estimate(0, 3_000_000);
+    let decisions = talk.estimate(0, 1_900_000);
+    assert_eq!(shown(&decisions), []);
+    let encoded = talk.adaptation.bitrate(Rendition::First);
+    assert!((1_200_000..1_700_000).contains(&encoded), "{encoded}");
+    // What waits along the way has drained: as much as it carries.
+    talk.pass(Duration::from_secs(1));
+    let encoded = talk.adaptation.bitrate(Rendition::First);
+    assert!((1_600_000..1_750_000).contains(&encoded), "{encoded}");
+    talk.pass(Duration::from_secs(30));
+    assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
+}
+
+#[test]
+fn one_of_three_that_is_slow_is_sent_the_smaller_picture_and_the_others_notice_nothing() {
+    let mut talk = Talk::new(RATES, 3);
+    talk.estimate(1, 2_200_000);
+    let first = talk.estimate(1, 1_300_000);
+    assert_eq!(shown(&first), [], "a stall of a radio passes");
+    let second = talk.estimate(1, 1_100_000);
+    assert_eq!(shown(&second), [(1, Rendition::Second, Why::Bandwidth)]);
+    assert!(talk.adaptation.wants_second());
+    assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
+    let order: Vec<_> = second
+        .iter()
+        .filter(|it| !matches!(it, Decision::Pace { .. }))
+        .collect();
+    assert!(
+        matches!(
+            order[0],
+            Decision::Encode {
+                rendition: Rendition::Second,
+                ..
+            }
+        ),
+        "its keyframe is of the right size: {order:?}"
+    );
+}
+
+#[test]
+fn a_try_that_fails_makes_the_next_wait_twice_as_long() {
+    let mut talk = Talk::new(RATES, 2);
+    talk.estimate(1, 2_200_000);
+    talk.estimate(1, 1_300_000);
+    talk.estimate(1, 1_000_000);
+    let mut moved = talk.now;
+    let mut wait = RETRY;
+    for _ in 0..6 {
+        let tried = loop {
+            let decisions = talk.pass(MOMENT);
+            if let [(1, Rendition::First, Why::Retry)] = shown(&decisions)[..] {
+                break talk.now;
+            }
+            assert!(talk.now < moved + wait * 2, "it is tried");
+        };
+        assert!(tried - moved >= wait, "{:?} of {wait:?}", tried - moved);
+        talk.estimate(1, 1_900_000);
+        talk.estimate(1, 1_300_000);
+        let back = talk.estimate(1, 1_000_000);
+        let rendition = talk.adaptation.rendition(BranchId(1));
+        assert_eq!(rendition, Some(Rendition::Second), "{back:?}");
+        moved = talk.now;
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+#[test]
+fn losses_count_where_they_last_and_no_estimate_speaks_of_them() {
+    let mut talk = Talk::new(RATES, 2);
+    assert_eq!(shown(&talk.loss(0, 0.3)), []);
+    assert_eq!(shown(&talk.loss(0, 0.0)), []);
+    assert_eq!(shown(&talk.loss(0, 0.5)), []);
+    assert_eq!(
+        shown(&talk.loss(0, 0.5)),
+        [(0, Rendition::Second, Why::Loss)]
+    );
+}
+
+#[test]
+fn who_cannot_take_the_smallest_is_given_fewer_pictures_and_then_all_again() {
+    let mut talk = Talk::new(RATES, 1);
+    for bandwidth in [2_200_000, 900_000, 500_000, 200_000, 80_000, 60_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert_eq!(talk.adaptation.bitrate(Rendition::Second), 120_000);
+    let thin = |decisions: &[Decision]| {
+        decisions
+            .iter()
+            .any(|it| matches!(it, Decision::Thin { .. }))
+    };
+    assert!(
+        !thin(&talk.decisions()),
+        "nothing is lost: the receiver may just be busy"
+    );
+    talk.loss(0, 0.04);
+    let last = talk.estimate(0, 50_000);
+    assert_eq!(talk.adaptation.bitrate(Rendition::Second), 120_000);
+    let thin = last.iter().find_map(|decision| match decision {
+        Decision::Thin { bitrate, .. } => Some(*bitrate),
+        _ => None,
+    });
+    assert!(matches!(thin, Some(Some(30_000..=60_000))), "{last:?}");
+    let later = talk.pass(Duration::from_secs(60));
+    let whole = Decision::Thin {
+        branch: BranchId(0),
+        bitrate: None,
+    };
+    assert!(later.contains(&whole), "{later:?}");
+}
+
+#[test]
+fn an_encoder_that_cannot_be_told_is_not() {
+    let mut talk = Talk::new(RATES, 1);
+    talk.adaptation.adjustable(false, talk.now);
+    talk.estimate(0, 2_200_000);
+    talk.estimate(0, 1_300_000);
+    let decisions = talk.estimate(0, 1_100_000);
+    assert_eq!(shown(&decisions), [(0, Rendition::Second, Why::Bandwidth)]);
+    talk.pass(Duration::from_secs(300));
+    assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
+    assert_eq!(talk.adaptation.bitrate(Rendition::Second), 480_000);
+}
+
+#[test]
+fn without_a_second_rendition_the_slow_are_given_fewer_pictures() {
+    let rates = Rates {
+        second: None,
+        ..RATES
+    };
+    let mut talk = Talk::new(rates, 2);
+    talk.estimate(1, 2_200_000);
+    talk.estimate(1, 900_000);
+    let decisions = talk.estimate(1, 700_000);
+    assert_eq!(shown(&decisions), []);
+    assert!(
+        decisions.iter().any(|it| matches!(
+            it,
+            Decision::Thin {
+                branch: BranchId(1),
+                bitrate: Some(_)
+            }
+        )),
+        "{decisions:?}"
+    );
+    assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
+}
+
+#[test]
+fn who_is_gone_counts_no_more() {
+    let mut talk = Talk::new(RATES, 1);
+    for bandwidth in [2_200_000, 900_000, 500_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert!(talk.adaptation.wants_second());
+    talk.adaptation.gone(BranchId(0), talk.now);
+    assert!(!talk.adaptation.wants_second());
+    assert_eq!(talk.adaptation.next_deadline(), None);
+    talk.adaptation.joined(BranchId(1), talk.now);
+    talk.decisions();
+    assert_eq!(
+        talk.adaptation.bitrate(Rendition::First),
+        2_000_000,
+        "a newcomer pays for nobody"
+    );
+    assert_eq!(shown(&talk.estimate(0, 10)), [], "late words are nobody's");
+}

@@ -1,0 +1,340 @@
+//! One viewer's connection: what it carries, as far as that follows from what the viewer says of it. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::media::Rendition;
+
+/// Of what a connection is said to carry, the share that the picture may take: retransmissions, keyframes and RTP's
+/// own bytes take the rest.
+const SHARE: f64 = 0.9;
+/// An estimate that falls is this share of what arrived (libwebrtc's `AimdRateControl`).
+const REACTION: f64 = 0.85;
+/// How much a limit grows with each [`super::STEP`]: 17 % a second.
+const GROWTH: f64 = 1.08;
+/// The same where it was too much before: what waits along the way grows so slowly then that it is noticed in time.
+const CAREFUL_GROWTH: f64 = 1.03;
+/// From this share of what was too much on, up to that one.
+const NEAR: (f64, f64) = (0.85, 1.3);
+/// An estimate that falls again within this time belongs to the same shortage.
+const SAME_SHORTAGE: Duration = Duration::from_millis(800);
+/// A shortage that has gone on for so long is none that passes by itself; a stall of a radio does.
+const LASTS: Duration = Duration::from_millis(80);
+/// An estimate that is smaller than the one before by this share has fallen; one that stays says nothing new.
+const FALL: f64 = 0.98;
+/// So long after its beginning, an estimate of less than this share of what is sent says that a shortage lasts: after a
+/// stall of a radio it would have grown beyond.
+const STAYS: Duration = Duration::from_secs(1);
+const PLAINLY_LESS: f64 = 0.88;
+/// An estimate that is larger by less than this share has not grown.
+const GROWS: f64 = 1.03;
+/// While a shortage lasts, what waits along the way has to drain as well: so much less is encoded meanwhile.
+const DRAIN: f64 = 0.75;
+const DRAINS: Duration = Duration::from_millis(600);
+/// The first estimate of all is a shortage only where it is below this share of what was sent: it still grows.
+const FIRST_ESTIMATE: f64 = 0.8;
+/// Losses while the estimate falls are of the same shortage, and so are those for so long afterwards.
+const LOSS_AFTER: Duration = Duration::from_secs(2);
+/// For a lower bitrate to show in the losses.
+const LOWERED_FOR: Duration = Duration::from_secs(1);
+/// After a shortage, before anything grows again.
+const CALM: Duration = Duration::from_millis(1500);
+/// Before a bitrate goes beyond what was too much: this after the first shortage, twice as long after each, and at most.
+const BEYOND: Duration = Duration::from_secs(4);
+const BEYOND_MAX: Duration = Duration::from_secs(16);
+/// Before the first rendition is tried again: this after the first time, twice as long after each, and at most.
+pub const RETRY: Duration = Duration::from_secs(5);
+pub const RETRY_MAX: Duration = Duration::from_secs(80);
+/// So long a viewer has to stay on the first rendition for the try to be one that went well.
+pub const TRIAL: Duration = Duration::from_secs(6);
+/// So long a viewer that was moved stays where it is, at least, unless what it is sent is too much.
+const SETTLES: Duration = Duration::from_secs(3);
+/// A share of packets lost that is taken for too much sent (RFC 8298 and others: below a tenth, radios lose as well).
+const MUCH_LOST: f64 = 0.1;
+/// A share that speaks of a queue that is full somewhere, and for how long it does.
+const SOME_LOST: f64 = 0.02;
+const LOSS_TELLS: Duration = Duration::from_secs(3);
+/// What a viewer is sent, in bit/s.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub picture: f64,
+    pub sound: f64,
+    /// The least that a picture can be encoded at.
+    pub least: f64,
+}
+
+impl Sent {
+    fn all(self) -> f64 {
+        self.picture + self.sound
+    }
+}
+
+/// One viewer's connection, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub rendition: Rendition,
+    /// The latest estimate.
+    bandwidth: Option<u64>,
+    /// What of a picture it carries, in bit/s; `None`: nothing has ever gone wrong.
+    pub limit: Option<f64>,
+    /// What was too much the last time.
+    knee: Option<f64>,
+    pub shortage: Option<Shortage>,
+    /// When its limit was last lowered.
+    lowered: Instant,
+    /// How long to wait before going beyond the knee.
+    beyond: Duration,
+    /// Before the first rendition is tried again, and when.
+    pub retry: Duration,
+    pub retry_at: Instant,
+    /// It was moved to where it is.
+    moved: Instant,
+    /// It was moved up, and that may still turn out to be too much.
+    pub on_trial: bool,
+    /// It was moved up at some time.
+    tried: bool,
+    /// The estimate when it was moved up.
+    before_trial: Option<u64>,
+    pub thinned: Option<u32>,
+    pub paced: Option<u32>,
+    /// Reports of much loss in a row.
+    lossy: u8,
+    /// When some were lost.
+    lost: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shortage {
+    began: Instant,
+    /// What was encoded when it began, in bit/s.
+    pub sent: f64,
+    last: Instant,
+    /// No estimate spoke of it.
+    pub loss: bool,
+}
+
+impl Shortage {
+    /// It is none that passes by itself.
+    pub fn lasts(&self) -> bool {
+        self.last.duration_since(self.began) >= LASTS
+    }
+}
+
+impl Watcher {
+    /// Somebody who is sent the first rendition from now on.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            rendition: Rendition::First,
+            bandwidth: None,
+            limit: None,
+            knee: None,
+            shortage: None,
+            lowered: now,
+            beyond: BEYOND,
+            retry: RETRY,
+            retry_at: now,
+            moved: now,
+            on_trial: false,
+            tried: false,
+            before_trial: None,
+            thinned: None,
+            paced: None,
+            lossy: 0,
+            lost: None,
+        }
+    }
+
+    /// The viewer's estimate of what comes through, in bit/s.
+    pub fn estimates(&mut self, bandwidth: u64, sent: Sent, now: Instant) {
+        let before = self.bandwidth.replace(bandwidth);
+        let bandwidth = bandwidth as f64;
+        let falls = match before {
+            Some(before) => bandwidth < before as f64 * FALL,
+            None => bandwidth < sent.all() * FIRST_ESTIMATE,
+        };
+        // While a shortage lasts, it is said of more than what is sent by now.
+        let lasts = self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE);
+        let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);
+        if falls && (lasts || bandwidth <= sent.all()) {
+            let arrived = (bandwidth / REACTION - sent.sound).max(carried);
+            self.too_much(sent, arrived, carried, false, now);
+        } else if bandwidth < sent.all() * PLAINLY_LESS {
+            self.stays_short(now);
+            if self.fails_its_trial(bandwidth, now) {
+                self.too_much(sent, sent.picture, carried, false, now);
+            }
+        }
+    }
+
+    /// Of little that is sent an estimator learns little, and where the receiver is busy its delays are its own: without
+    /// a packet lost, nobody is taken to be worse off than what the smallest picture needs at least.
+    fn plausible(&self, carried: f64, sent: Sent, now: Instant) -> f64 {
+        let loses = self
+            .lost
+            .is_some_and(|at| now.saturating_duration_since(at) < LOSS_TELLS);
+        carried.max(if loses { 1.0 } else { sent.least })
+    }
+
+    /// The viewer's report of a share of packets lost, 0 to 1.
+    pub fn reports(&mut self, lost: f64, sent: Sent, now: Instant) {
+        if lost > SOME_LOST {
+            self.lost = Some(now);
+        }
+        self.lossy = match lost > MUCH_LOST {
+            true => self.lossy.saturating_add(1),
+            false => 0,
+        };
+        // One report in a row may be a radio that was away for a moment.
+        if self.lossy >= 2 {
+            self.loses(sent, lost, now);
+        }
+    }
+
+    /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
+    fn too_much(&mut self, sent: Sent, arrived: f64, carried: f64, loss: bool, now: Instant) {
+        let same = self
+            .shortage
+            .filter(|shortage| now.saturating_duration_since(shortage.last) < SAME_SHORTAGE);
+        match same {
+            Some(before) => {
+                self.shortage = Some(Shortage {
+                    last: now,
+                    loss: loss && before.loss,
+                    ..before
+                });
+            }
+            None => {
+                self.beyond = match self.shortage {
+                    Some(before) if now.saturating_duration_since(before.last) < BEYOND_MAX * 2 => {
+                        (self.beyond * 2).min(BEYOND_MAX)
+                    }
+                    _ => BEYOND,
+                };
+                self.knee = None;
+                self.shortage = Some(Shortage {
+                    sent: sent.picture,
+                    began: now,
+                    last: now,
+                    loss,
+                });
+            }
+        }
+        self.knee = Some(self.knee.map_or(arrived, |knee| knee.min(arrived)));
+        self.lower(carried, now);
+    }
+
+    /// The estimate of before is far below what is sent by now, and does not grow: were there more room, it would, by 8 %
+    /// a second. It does not fall either where what arrives is more than it.
+    fn fails_its_trial(&self, bandwidth: f64, now: Instant) -> bool {
+        let before = self.before_trial.map(|before| before as f64);
+        self.on_trial
+            && now.saturating_duration_since(self.moved) >= STAYS
+            && before.is_some_and(|before| bandwidth < before * GROWS)
+    }
+
+    /// The estimate does not fall any more, and is less than what is sent.
+    fn stays_short(&mut self, now: Instant) {
+        if let Some(shortage) = &mut self.shortage
+            && now.saturating_duration_since(shortage.last) < LOSS_AFTER
+            && now.saturating_duration_since(shortage.began) >= STAYS
+        {
+            shortage.last = now;
+        }
+    }
+
+    /// A good share is lost, for more than a moment.
+    fn loses(&mut self, sent: Sent, lost: f64, now: Instant) {
+        let carried = sent.picture * (1.0 - lost);
+        match &mut self.shortage {
+            // Of one that is known; its losses come later than its delays, and while they last it does.
+            Some(shortage) if now.saturating_duration_since(shortage.last) < LOSS_AFTER => {
+                shortage.last = now;
+                if now.saturating_duration_since(self.lowered) >= LOWERED_FOR {
+                    self.lower(carried, now);
+                }
+            }
+            _ => self.too_much(sent, sent.picture, carried, true, now),
+        }
+    }
+
+    fn lower(&mut self, carried: f64, now: Instant) {
+        self.lowered = now;
+        self.limit = Some(self.limit.map_or(carried, |limit| limit.min(carried)));
+    }
+
+    /// What of a picture it can be sent at the moment, in bit/s; `most` is what its rendition is encoded at, at most.
+    pub fn takes(&self, most: f64, now: Instant) -> Option<f64> {
+        let drains = self.quiet(now).is_some_and(|quiet| quiet < DRAINS);
+        self.limit.map(|limit| match (drains, self.rendition) {
+            (false, _) => limit,
+            (true, Rendition::First) => limit * DRAIN,
+            // How far the estimate will fall is not known yet: a small picture that comes through is what is wanted.
+            (true, Rendition::Second) => limit.min(most) / 2.0,
+        })
+    }
+
+    /// It is sent the second rendition from now on.
+    pub fn move_down(&mut self, now: Instant) {
+        let stayed = now.saturating_duration_since(self.moved);
+        self.retry = match self.tried {
+            true if stayed < RETRY_MAX => (self.retry * 2).min(RETRY_MAX),
+            _ => RETRY,
+        };
+        self.on_trial = false;
+        self.rendition = Rendition::Second;
+        self.moved = now;
+        self.retry_at = now + self.retry;
+    }
+
+    /// Nothing went wrong lately.
+    pub fn is_calm(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.moved) >= SETTLES
+            && self.quiet(now).is_none_or(|quiet| quiet >= SETTLES)
+    }
+
+    /// How long ago something was amiss.
+    pub fn quiet(&self, now: Instant) -> Option<Duration> {
+        self.shortage
+            .map(|shortage| now.saturating_duration_since(shortage.last))
+    }
+
+    /// One step up, where nothing speaks against it.
+    pub fn grow(&mut self, first: f64, second: f64, now: Instant) {
+        let stays = now.saturating_duration_since(self.moved);
+        if self.on_trial && stays >= TRIAL && self.quiet(now).is_none_or(|quiet| quiet >= TRIAL) {
+            self.on_trial = false;
+        }
+        let Some(limit) = self.limit else { return };
+        let quiet = self.quiet(now).unwrap_or(Duration::MAX);
+        if quiet < CALM {
+            return;
+        }
+        let near = self.knee.is_some_and(|knee| limit > knee * NEAR.0);
+        if near && quiet < self.beyond {
+            return;
+        }
+        let grown = limit * if near { CAREFUL_GROWTH } else { GROWTH };
+        if self.knee.is_some_and(|knee| grown > knee * NEAR.1) {
+            self.knee = None;
+        }
+        self.limit = match self.rendition {
+            Rendition::First => (grown < first).then_some(grown),
+            // More than it is sent at most has not been tried.
+            Rendition::Second => Some(grown.min(second).max(limit)),
+        };
+    }
+
+    /// It is sent the first rendition from now on, and `limit` bit/s of it are not too much; `None`: all.
+    pub fn try_first(&mut self, limit: Option<f64>, now: Instant) {
+        self.rendition = Rendition::First;
+        self.moved = now;
+        self.on_trial = true;
+        self.tried = true;
+        self.before_trial = self.bandwidth;
+        self.limit = limit;
+    }
+
+    /// Something is amiss at this very moment.
+    pub fn is_short(&self, now: Instant) -> bool {
+        self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE)
+    }
+}

@@ -1,0 +1,174 @@
+//! What a viewer's RTCP says of its connection. Pure; reads bytes from the network.
+//!
+//! Browsers estimate what arrives at them and say it in REMB messages (draft-alvestrand-rmcat-remb-03): for every
+//! receiver of libwebrtc's family they follow a shortage within a tenth of a second, and they cost the sender nothing
+//! per packet, where transport-wide feedback takes a header extension on each and a pacer of its own.
+
+/// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+const PAYLOAD_FEEDBACK: u8 = 206;
+/// The format of application layer feedback (RFC 4585 §6.4).
+const APPLICATION: u8 = 15;
+
+/// One viewer's connection, as the viewer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Way {
+    /// What it is estimated to carry in all, in bit/s.
+    pub bandwidth: Option<u64>,
+    /// The share of packets lost since the report before, 0 to 1; of the stream that lost most.
+    pub loss: Option<f64>,
+}
+
+impl Way {
+    /// Reads a compound packet (RFC 3550 §6.1), as far as it is one. `media` is the stream that loss is told of;
+    /// others' is left out.
+    pub fn read(compound: &[u8], media: u32) -> Self {
+        let mut way = Self::default();
+        let mut rest = compound;
+        while let Some((packet, after)) = split_packet(rest) {
+            way.read_packet(&packet, media);
+            rest = after;
+        }
+        way
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn read_packet(&mut self, packet: &Packet, media: u32) {
+        match packet.kind {
+            SENDER_REPORT => self.read_reports(packet, 24, media),
+            RECEIVER_REPORT => self.read_reports(packet, 4, media),
+            PAYLOAD_FEEDBACK if packet.count == APPLICATION => {
+                if let Some(bandwidth) = remb(packet.body) {
+                    self.bandwidth = Some(bandwidth);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Report blocks of 24 bytes begin at `offset` (RFC 3550 §6.4.1).
+    fn read_reports(&mut self, packet: &Packet, offset: usize, media: u32) {
+        let blocks = packet.body.get(offset..).unwrap_or_default();
+        for block in blocks.chunks_exact(24).take(usize::from(packet.count)) {
+            if word(block, 0) == Some(media) {
+                let share = f64::from(block[4]) / 256.0;
+                self.loss = Some(self.loss.unwrap_or_default().max(share));
+            }
+        }
+    }
+}
+
+struct Packet<'a> {
+    /// Reception reports, or the feedback's format.
+    count: u8,
+    kind: u8,
+    /// What follows the four bytes of the header.
+    body: &'a [u8],
+}
+
+/// The first packet, and what follows it.
+fn split_packet(bytes: &[u8]) -> Option<(Packet<'_>, &[u8])> {
+    let head = word(bytes, 0)?.to_be_bytes();
+    // Version 2 (RFC 3550 §6.4.1); the length is in words, without the first.
+    if head[0] >> 6 != 2 {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
+    let body = bytes.get(4..4 + length)?;
+    let packet = Packet {
+        count: head[0] & 0x1f,
+        kind: head[1],
+        body,
+    };
+    Some((packet, &bytes[4 + length..]))
+}
+
+/// Bit/s out of a REMB: 18 bits of mantissa, 6 of exponent.
+fn remb(body: &[u8]) -> Option<u64> {
+    // Who sends it, whom it is about (nobody), and then what it is.
+    let fci = body.get(8..)?;
+    if fci.get(..4)? != b"REMB" {
+        return None;
+    }
+    let head = word(fci, 4)?;
+    let exponent = (head >> 18) & 0x3f;
+    let mantissa = u64::from(head & 0x3_ffff);
+    // Beyond 64 bits is as good as no limit.
+    Some(if exponent > 63 - 18 {
+        u64::MAX
+    } else {
+        mantissa << exponent
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_be_bytes(four.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEDIA: u32 = 0x1234_5678;
+
+    /// A receiver report, a sender's description and a REMB, as Chromium sends them together.
+    fn compound() -> Vec<u8> {
+        let mut bytes = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
+        bytes.extend(MEDIA.to_be_bytes());
+        // 64 of 256 lost, and 19 words that do not matter here.
+        bytes.extend([64, 0, 0, 9]);
+        bytes.extend([0; 16]);
+        bytes.extend([0x81, 202, 0, 2, 0, 0, 0, 1, 1, 1, b'x', 0]);
+        bytes.extend([0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0]);
+        bytes.extend(b"REMB");
+        // One SSRC; exponent 3, mantissa 131072.
+        bytes.extend([1, (3 << 2) | 0b10, 0, 0]);
+        bytes.extend(MEDIA.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn loss_and_bandwidth_are_read_out_of_one_packet() {
+        let way = Way::read(&compound(), MEDIA);
+        assert_eq!(
+            way,
+            Way {
+                bandwidth: Some(131_072 << 3),
+                loss: Some(0.25),
+            }
+        );
+        // What another stream lost is not the picture's.
+        assert_eq!(Way::read(&compound(), 7).loss, None);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_rtcp_says_nothing_more() {
+        let whole = compound();
+        for end in 0..whole.len() {
+            let way = Way::read(&whole[..end], MEDIA);
+            assert_eq!(way.bandwidth, None, "{end}");
+            assert_eq!(way.loss.is_some(), end >= 32, "{end}");
+        }
+        for version in [0x01, 0x41, 0xc1] {
+            let mut other = whole.clone();
+            other[0] = version;
+            assert!(Way::read(&other, MEDIA).is_empty());
+        }
+        // A count of reports that are not there, a length beyond the end.
+        assert!(Way::read(&[0x9f, 201, 0, 1, 0, 0, 0, 1], MEDIA).is_empty());
+        assert!(Way::read(&[0x81, 201, 0xff, 0xff, 0, 0, 0, 1], MEDIA).is_empty());
+    }
+
+    #[test]
+    fn an_estimate_without_end_is_one() {
+        let mut bytes = compound();
+        let at = bytes.len() - 7;
+        bytes[at] = 0xff;
+        assert_eq!(Way::read(&bytes, MEDIA).bandwidth, Some(u64::MAX));
+    }
+}
