@@ -12,10 +12,12 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** CHROMIUM names the browser; `more` are flags of one suite's own. */
-export function launchChromium(more = []) {
+export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** CHROMIUM names the browser; `more` are flags of one suite's own, `program` starts it elsewhere. */
+export function launchChromium(more = [], program = CHROMIUM) {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: program,
     headless: true,
     args: [...FLAGS, ...more],
   });

@@ -22,12 +22,14 @@ const FILES = {
 };
 
 export class Browser {
-  static async start() {
+  /** `program` starts the browser, which finds its page at the address `near` of ours. */
+  static async start({ program, near = "127.0.0.1" } = {}) {
     const self = new Browser();
     self.http = createServer((request, response) => self.#serve(request, response));
-    self.http.listen(0, "127.0.0.1");
+    self.http.listen(0, near);
     await once(self.http, "listening");
-    self.browser = await launchChromium(["--autoplay-policy=no-user-gesture-required"]);
+    self.url = `http://${near}:${self.http.address().port}`;
+    self.browser = await launchChromium(["--autoplay-policy=no-user-gesture-required"], program);
     self.context = await self.browser.newContext();
     return self;
   }
@@ -43,7 +45,7 @@ export class Browser {
     const page = await this.context.newPage();
     const viewer = new Viewer(page, lobby, name);
     page.on("pageerror", (error) => viewer.pageErrors.push(String(error)));
-    await page.goto(`http://127.0.0.1:${this.http.address().port}/viewer.html`);
+    await page.goto(`${this.url}/viewer.html`);
     await page.waitForFunction(() => window.page?.report);
     viewer.id = await page.evaluate(
       ([url, token, more]) => window.page.connect(url, token, more),

@@ -1,0 +1,119 @@
+// A network in which each viewer has a link of its own, as wide as a test wants it.
+//
+//   lobby (here) ── uplink ── device ── link 1 ── viewer 1 ── signaling 1 ── lobby (here)
+//                                    └─ link 2 ── viewer 2 ── …
+//
+// The device and every viewer are in a network namespace of their own. Media has no other way than the links.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+import { CHROMIUM } from "./chromium.mjs";
+
+/** Why this machine cannot do it, or null; in CI it must. */
+export function lacking() {
+  const missing = process.getuid() !== 0 ? "root, to make network namespaces"
+    : spawnSync("nft", ["--version"]).error ? "nft (apt-get install nftables)"
+    : null;
+  if (missing && process.env.CI) throw new Error(`this needs ${missing}`);
+  return missing && `this needs ${missing}`;
+}
+
+let networks = 0;
+
+export class Links {
+  /** @param {number} count of viewers */
+  constructor(t, count) {
+    networks += 1;
+    this.tag = `${process.pid % 10000}${networks}`;
+    this.device = this.#namespace(t, `perch-d${this.tag}`);
+    this.prefix = ["ip", "netns", "exec", this.device];
+    this.octet = (process.pid + networks) % 250;
+    const uplink = this.#cable([null, `10.70.${this.octet}.1`], [this.device, `10.70.${this.octet}.2`], "u");
+    this.near = `10.70.${this.octet}.1`;
+    nft(this.device, `table inet uplink {
+      chain output {
+        type filter hook output priority 0; policy accept;
+        oifname "${uplink[1]}" meta l4proto udp drop
+      }
+    }`);
+    this.links = Array.from({ length: count }, (_, n) => this.#link(t, n));
+    this.scripts = mkdtempSync(path.join(tmpdir(), "perch-links-"));
+    t.after(() => rmSync(this.scripts, { recursive: true, force: true }));
+  }
+
+  #namespace(t, name) {
+    ip("netns", "add", name);
+    t.after(() => ip("netns", "delete", name));
+    ip("-n", name, "link", "set", "lo", "up");
+    return name;
+  }
+
+  /** A cable between two ends, each a namespace (null: this one) and an address; the names of its ends. */
+  #cable([one, first], [other, second], letter) {
+    const names = [`p${this.tag}${letter}a`, `p${this.tag}${letter}b`];
+    ip("link", "add", names[0], "type", "veth", "peer", "name", names[1]);
+    for (const [namespace, address, name] of [[one, first, names[0]], [other, second, names[1]]]) {
+      const at = namespace ? ["-n", namespace] : [];
+      if (namespace) ip("link", "set", name, "netns", namespace);
+      ip(...at, "address", "add", `${address}/30`, "dev", name);
+      ip(...at, "link", "set", name, "up");
+    }
+    return names;
+  }
+
+  #link(t, n) {
+    const namespace = this.#namespace(t, `perch-v${this.tag}-${n}`);
+    const base = (this.octet * 16 + n) % 65536;
+    const net = (first) => `10.${first}.${base >> 6 & 255}.${(base & 63) * 4}`;
+    const address = (first, host) => net(first).replace(/\d+$/, (last) => String(Number(last) + host));
+    const [inside] = this.#cable([this.device, address(71, 1)], [namespace, address(71, 2)], `m${n}`);
+    this.#cable([null, address(72, 1)], [namespace, address(72, 2)], `s${n}`);
+    ip("-n", namespace, "route", "add", `${this.near}/32`, "via", address(72, 1));
+    return { namespace, inside, page: address(72, 1) };
+  }
+
+  /** From now on so many kbit/s go to viewer `n`; what waits for longer than `queue` ms is dropped. */
+  limit(n, kbit, { queue = 200 } = {}) {
+    const { inside } = this.links[n];
+    tc(this.device, "qdisc", "replace", "dev", inside, "root", "tbf", "rate", `${kbit}kbit`, "burst", "5kb", "latency", `${queue}ms`);
+  }
+
+  unlimit(n) {
+    tc(this.device, "qdisc", "del", "dev", this.links[n].inside, "root");
+  }
+
+  /** From now on so many of a hundred packets to viewer `n` are lost. */
+  lose(n, percent) {
+    const { namespace, inside } = this.links[n];
+    nft(namespace, `table inet loss {
+      chain input {
+        type filter hook input priority 0; policy accept;
+        meta l4proto udp numgen random mod 100 < ${percent} drop
+      }
+    }`);
+    return inside;
+  }
+
+  /** The program that starts the browser of viewer `n` on its side of the link. */
+  browser(n) {
+    const script = path.join(this.scripts, `chromium-${n}`);
+    writeFileSync(script, `#!/bin/sh\nexec ip netns exec ${this.links[n].namespace} ${CHROMIUM} "$@"\n`);
+    chmodSync(script, 0o755);
+    return script;
+  }
+}
+
+function ip(...args) {
+  return execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+function tc(namespace, ...args) {
+  return execFileSync("tc", ["-n", namespace, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+function nft(namespace, rules) {
+  execFileSync("ip", ["netns", "exec", namespace, "nft", "-f", "-"], { input: rules, stdio: ["pipe", "inherit", "inherit"] });
+}
