@@ -12,7 +12,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{info, warn};
 use url::Url;
@@ -56,6 +56,11 @@ const PICTURE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last messages to the lobby may take once the host has let go of the line.
 const LINE_ENDS_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long a thread for what may block lasts without work.
+pub const IDLE_THREADS_LAST: Duration = Duration::from_secs(5);
+/// Well before a thread ends for want of work, and too seldom for two to last that take turns.
+const THREAD_WORKS_EVERY: Duration = Duration::from_secs(3);
+
 /// How the process came to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -76,6 +81,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         "Perch starts"
     );
     let started = Instant::now();
+    tokio::spawn(keep_a_thread());
     let metrics = bind_metrics(&config).await;
     let embedded = start_lobby(&config, mode).await?;
 
@@ -148,6 +154,15 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         systemd::trigger_watchdog();
     }
     outcome.context("the host had to stop")
+}
+
+/// Lets one thread never end: where the system gives no other, all that may block has its turn on that one. Without
+/// any, tokio panics, and a branch whose figures are asked for goes with its task.
+async fn keep_a_thread() {
+    loop {
+        let _ = spawn_blocking(|| ()).await;
+        sleep(THREAD_WORKS_EVERY).await;
+    }
 }
 
 async fn start_camera(

@@ -217,7 +217,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(branch::THREADS + OTHER_THREADS)
-        .thread_keep_alive(Duration::from_secs(5))
+        .thread_keep_alive(app::IDLE_THREADS_LAST)
         .enable_all()
         .build()?)
 }
