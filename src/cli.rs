@@ -17,6 +17,7 @@ use crate::{
         self,
         settings::{unusable_files, unusable_keys},
     },
+    files,
     lobby::{self, LobbyError, keys::KeysError},
     media::{self, branch, camera::CameraError, check, devices},
     say,
@@ -419,7 +420,8 @@ fn show_status(ask: &Ask) -> anyhow::Result<()> {
 }
 
 fn print_token(token: &Token) -> anyhow::Result<()> {
-    let secret = credentials::read_secret(&token.secret_file)?;
+    let file = token.secret_file.clone();
+    let secret = files::in_time(&token.secret_file, move || credentials::read_secret(&file))??;
     let minted = credentials::mint(&secret, &token.subject, token.ttl, SystemTime::now())?;
     say::line(minted.expose());
     Ok(())
