@@ -291,7 +291,7 @@ impl Onlooker {
             .into_iter()
             .partition(|branch| self.viewer_of.contains_key(branch));
         assert!(spare.len() <= self.spares, "so many for whoever comes");
-        assert!(kept.len() <= spare::KEPT_MAX, "so many for who was here");
+        assert!(kept.len() <= kept::KEPT_MAX, "so many for who was here");
         assert!(self.open.len() + self.closing.len() <= self.max + SPARE);
         for viewer in self.roster.viewers.values() {
             assert!(
