@@ -544,7 +544,11 @@ fn stream_of(message: &Outgoing) -> &StreamId {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod crowds;
+#[cfg(test)]
+mod exchanges;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use proptest::{prelude::*, sample::Index};
 
-use super::*;
+use super::{
+    bench::{ANSWER, OFFER},
+    *,
+};
 use crate::{host::end::Rebuild, media::BranchEvent as Event, signaling::message::Candidate};
-
-const OFFER: &str = include_str!("../../media/sdp/fixtures/offer.sdp");
-const ANSWER: &str = include_str!("../../media/sdp/fixtures/chromium.sdp");
 
 const SPARE: usize = 1;
 
