@@ -12,15 +12,21 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{info, warn};
 use url::Url;
 
 use crate::{
     config::{Config, Lobby as LobbyConfig},
+    files::{self, Reader},
     host::{self, HostError, HostStatus},
-    lobby::{self, Lobby, LobbyError, keys::Keys, link, tls::TlsFiles},
+    lobby::{
+        self, Lobby, LobbyError,
+        keys::{self, Keys},
+        link,
+        tls::TlsFiles,
+    },
     media::{
         self, MediaEvent,
         camera::{Camera, CameraSettings, status::CameraState},
@@ -48,6 +54,8 @@ const EMBEDDED_SUBJECT: &str = "perch";
 const LINE_QUEUE: usize = 256;
 /// Who asks how the host is waits in a line of this length.
 const QUESTIONS: usize = 4;
+/// How long the embedded lobby's keys may take to be read or made.
+const KEYS_WITHIN: Duration = Duration::from_secs(5);
 /// How long the camera's driver may take to let go.
 const CAMERA_STOPS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the line waits for the first picture: the first viewer gets the right offer then. A camera that
@@ -55,6 +63,11 @@ const CAMERA_STOPS_WITHIN: Duration = Duration::from_millis(500);
 const PICTURE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last messages to the lobby may take once the host has let go of the line.
 const LINE_ENDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a thread for what may block lasts without work.
+pub const IDLE_THREADS_LAST: Duration = Duration::from_secs(5);
+/// Well before a thread ends for want of work, and too seldom for two to last that take turns.
+const THREAD_WORKS_EVERY: Duration = Duration::from_secs(3);
 
 /// How the process came to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +89,7 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         "Perch starts"
     );
     let started = Instant::now();
+    tokio::spawn(keep_a_thread());
     let metrics = bind_metrics(&config).await;
     let embedded = start_lobby(&config, mode).await?;
 
@@ -149,6 +163,15 @@ pub async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         systemd::trigger_watchdog();
     }
     outcome.context("the host had to stop")
+}
+
+/// Lets one thread never end: where the system gives no other, all that may block has its turn on that one. Without
+/// any, tokio panics, and a branch whose figures are asked for goes with its task.
+async fn keep_a_thread() {
+    loop {
+        let _ = spawn_blocking(|| ()).await;
+        sleep(THREAD_WORKS_EVERY).await;
+    }
 }
 
 async fn start_camera(
@@ -246,7 +269,11 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
             let dir = state_dir()?;
             fs::create_dir_all(&dir)
                 .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
-            Keys::load_or_create(&dir)?
+            let file = dir.join(keys::FILE);
+            Reader::default()
+                .read(KEYS_WITHIN, move || Keys::load_or_create(&dir))
+                .await
+                .with_context(|| files::late(&[file]))??
         }
     };
     let lobby = lobby::start(lobby::Settings {
@@ -309,9 +336,17 @@ pub fn show_link(config: &Config) -> anyhow::Result<()> {
         listen.port() != 0,
         "with port 0 in [embedded_lobby] listen the port is another one at each start: set a port"
     );
-    let keys = Keys::load(&state_dir()?)?;
-    let tls = config.embedded_lobby.tls.as_ref();
-    print_watch_link(&link::watch_links(listen, tls, &keys.watch_key));
+    let dir = state_dir()?;
+    let keys = files::in_time(&dir.join(keys::FILE), move || Keys::load(&dir))??;
+    let links = match config.embedded_lobby.tls.clone() {
+        None => link::watch_links(listen, None, &keys.watch_key),
+        Some(tls) => {
+            let certificate = tls.certificate.clone();
+            let links = move || link::watch_links(listen, Some(&tls), &keys.watch_key);
+            files::in_time(&certificate, links)?
+        }
+    };
+    print_watch_link(&links);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::{
         self,
         settings::{unusable_files, unusable_keys},
     },
+    files,
     lobby::{self, LobbyError, keys::KeysError},
     media::{self, branch, camera::CameraError, check, devices},
     say,
@@ -217,7 +218,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(branch::THREADS + OTHER_THREADS)
-        .thread_keep_alive(Duration::from_secs(5))
+        .thread_keep_alive(app::IDLE_THREADS_LAST)
         .enable_all()
         .build()?)
 }
@@ -419,7 +420,8 @@ fn show_status(ask: &Ask) -> anyhow::Result<()> {
 }
 
 fn print_token(token: &Token) -> anyhow::Result<()> {
-    let secret = credentials::read_secret(&token.secret_file)?;
+    let file = token.secret_file.clone();
+    let secret = files::in_time(&token.secret_file, move || credentials::read_secret(&file))??;
     let minted = credentials::mint(&secret, &token.subject, token.ttl, SystemTime::now())?;
     say::line(minted.expose());
     Ok(())

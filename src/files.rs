@@ -5,11 +5,15 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
     time::Duration,
 };
 
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+/// How long a command waits for a file.
+const COMMANDS_WAIT: Duration = Duration::from_secs(3);
 
 /// One read at a time: one that hangs keeps its thread, and must not be given another with every dial.
 #[derive(Debug, Clone)]
@@ -41,6 +45,18 @@ impl Reader {
         };
         timeout(patience, result).await.ok().flatten()
     }
+}
+
+/// What `read` comes to, for a command, which has nothing else to do meanwhile. A read of `file` that hangs is an error,
+/// and ends with the process.
+pub fn in_time<T: Send + 'static>(
+    file: &Path,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (tell, told) = mpsc::channel();
+    thread::Builder::new().spawn(move || tell.send(read()))?;
+    told.recv_timeout(COMMANDS_WAIT)
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, late(&[file])))
 }
 
 /// What is said of files whose reading has been given up.

@@ -122,6 +122,17 @@ fn log_panics() {
     }));
 }
 
+/// Names that stand in the journal's fields and in statistics are told apart, and need no quotes.
+#[cfg(test)]
+pub fn assert_names_fit(names: impl Iterator<Item = &'static str>) {
+    let mut known = std::collections::BTreeSet::new();
+    for name in names {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        assert!(!name.is_empty() && name.bytes().all(fits), "{name:?}");
+        assert!(known.insert(name), "{name} is there twice");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

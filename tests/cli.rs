@@ -120,16 +120,23 @@ fn check_reads_the_files_that_are_named() {
     }
 }
 
+/// In the place of what was there.
+fn make_pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    let made = Command::new("mkfifo")
+        .args(["-m", "600"])
+        .arg(path)
+        .status();
+    assert!(made.unwrap().success());
+}
+
 /// Nobody ever writes to these pipes. That the test ends at all is what it is about.
 #[test]
 fn check_names_the_files_that_hang() {
     let directory =
         configured("[[ice.servers]]\nurl = 'turn:a.example'\nsecret_file = 'turn-pipe'\n");
     for pipe in ["secret", "turn-pipe", "ca-pipe", "key-pipe"] {
-        let path = directory.path().join(pipe);
-        let _ = fs::remove_file(&path);
-        let made = Command::new("mkfifo").arg(&path).status().unwrap();
-        assert!(made.success());
+        make_pipe(&directory.path().join(pipe));
     }
     let mut command = perch(&["check", "--config", &file(directory.path())]);
     let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca-pipe"));
@@ -158,6 +165,47 @@ fn check_names_the_files_that_hang() {
         .unwrap();
     assert!(named.contains("key-pipe"), "{stderr}");
     assert!(!named.contains("lobby.pem"), "{stderr}");
+}
+
+/// As above.
+#[test]
+fn a_file_that_hangs_ends_whatever_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:8080'\n";
+    let tls = "certificate_file = 'lobby.pem'\nkey_file = 'lobby.key'\n";
+    let config = file(directory.path());
+    fs::write(&config, text).unwrap();
+    let ends = |arguments: &[&str], pipe: &Path| {
+        let mut command = perch(arguments);
+        let (code, stdout, stderr) = run(command.env("STATE_DIRECTORY", directory.path()));
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        let told = format!("{} cannot be read in time", pipe.display());
+        let lines = stderr.lines().filter(|line| line.contains(&told)).count();
+        assert_eq!(lines, 1, "{stderr}");
+        stderr
+    };
+    let keys = directory.path().join(perch::lobby::keys::FILE);
+    make_pipe(&keys);
+    let asked = [
+        "token",
+        "--subject",
+        "me",
+        "--secret-file",
+        keys.to_str().unwrap(),
+    ];
+    for arguments in [&asked[..], &["link", "--config", &config]] {
+        let stderr = ends(arguments, &keys);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    // It is tried again: a disk may answer later.
+    ends(&["run", "--config", &config], &keys);
+
+    fs::remove_file(&keys).unwrap();
+    perch::lobby::keys::Keys::load_or_create(directory.path()).unwrap();
+    fs::write(&config, format!("{text}{tls}")).unwrap();
+    let certificate = directory.path().join("lobby.pem");
+    make_pipe(&certificate);
+    ends(&["link", "--config", &config], &certificate);
 }
 
 /// In PEM.

@@ -48,41 +48,6 @@ fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// Somebody else has the address.
-#[test]
-fn a_taken_address_for_the_metrics_takes_nothing_from_the_stream() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("perch.toml");
-    let text = format!(
-        "[camera]\nprofile = 'test'\nwidth = 320\nheight = 180\n\
-         [metrics]\nenabled = true\nlisten = '{address}'\n{EMBEDDED}"
-    );
-    fs::write(&config, text).unwrap();
-    let mut child = perch(
-        directory.path(),
-        &["run", "--config", config.to_str().unwrap()],
-    )
-    .env("NO_COLOR", "1")
-    .stderr(Stdio::piped())
-    .spawn()
-    .unwrap();
-    let mut log = String::new();
-    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-        let line = line.unwrap();
-        eprintln!("{line}");
-        log.push_str(&line);
-        if line.contains("event=\"line-live\"") {
-            break;
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    assert!(log.contains("event=\"metrics-missing\""), "{log}");
-    assert!(log.contains("event=\"line-live\""), "{log}");
-}
-
 /// A daemon with a test picture; gone when this is dropped.
 struct Daemon {
     directory: tempfile::TempDir,
@@ -99,12 +64,21 @@ impl Daemon {
 
     /// `camera`: which one.
     fn with(camera: &str, lobby: &str) -> Self {
+        let mut daemon = Self::spawn(camera, "127.0.0.1:0", lobby);
+        let line = daemon.says("event=\"metrics-open\"");
+        let (_, address) = line.split_once("address=").unwrap();
+        daemon.metrics = address.trim().parse().unwrap();
+        daemon
+    }
+
+    /// Waits for nothing. `metrics`: where they are to be.
+    fn spawn(camera: &str, metrics: &str, lobby: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("secret"), SECRET).unwrap();
         let config = directory.path().join("perch.toml");
         let text = format!(
             "[stream]\ntitle = 'Porch'\n[camera]\n{camera}\nwidth = 320\nheight = 180\n\
-             [metrics]\nenabled = true\nlisten = '127.0.0.1:0'\n{lobby}"
+             [metrics]\nenabled = true\nlisten = '{metrics}'\n{lobby}"
         );
         fs::write(&config, text).unwrap();
         let mut child = perch(
@@ -115,31 +89,30 @@ impl Daemon {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-        let (line, lines) = mpsc::channel();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let (line, log) = mpsc::channel();
+        let said = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || {
-            for text in log.lines().map_while(Result::ok) {
+            for text in said.lines().map_while(Result::ok) {
                 eprintln!("{text}");
                 let _ = line.send(text);
             }
         });
-        // Held from here on, so that it goes even where it says nothing.
-        let mut daemon = Self {
+        Self {
             directory,
             child,
             metrics: ([0, 0, 0, 0], 0).into(),
-            log: lines,
-        };
-        daemon.metrics = loop {
-            let line = daemon
-                .log
-                .recv_timeout(PATIENCE)
-                .expect("it tells its address");
-            if let Some((_, address)) = line.split_once("event=\"metrics-open\" address=") {
-                break address.trim().parse().unwrap();
+            log,
+        }
+    }
+
+    /// The next line with this text.
+    fn says(&self, text: &str) -> String {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).expect(text);
+            if line.contains(text) {
+                return line;
             }
-        };
-        daemon
+        }
     }
 
     fn status(&self, arguments: &[&str]) -> (i32, String, String) {
@@ -349,6 +322,16 @@ fn a_daemon_without_descriptors_for_another_viewer_says_so() {
     daemon.until("/healthz", |code, _| code == 200);
 }
 
+/// Somebody else has the address.
+#[test]
+fn a_taken_address_for_the_metrics_takes_nothing_from_the_stream() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let daemon = Daemon::spawn("profile = 'test'", &address, EMBEDDED);
+    daemon.says("event=\"metrics-missing\"");
+    daemon.says("event=\"line-live\"");
+}
+
 #[test]
 fn a_crowd_at_the_metrics_is_not_taken_for_one_at_the_lobby() {
     let daemon = Daemon::start(EMBEDDED);
@@ -356,12 +339,7 @@ fn a_crowd_at_the_metrics_is_not_taken_for_one_at_the_lobby() {
     let crowd: Vec<_> = (0..17)
         .map(|_| TcpStream::connect(daemon.metrics).unwrap())
         .collect();
-    let line = loop {
-        let line = daemon.log.recv_timeout(PATIENCE).expect("it complains");
-        if line.contains("-full\"") {
-            break line;
-        }
-    };
+    let line = daemon.says("-full\"");
     drop(crowd);
     assert!(
         line.contains("event=\"metrics-full\"") && !line.contains("lobby"),

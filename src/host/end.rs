@@ -162,19 +162,12 @@ impl fmt::Display for End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::assert_names_fit;
 
     #[test]
     fn names_are_unique_and_fit_for_fields() {
-        let mut names: Vec<_> = End::ALL.iter().map(|end| end.row().name).collect();
-        for name in &names {
-            assert!(
-                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
-                "{name}"
-            );
-        }
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), End::ALL.len());
+        assert_names_fit(End::ALL.iter().map(|end| end.row().name));
+        assert_names_fit(Rebuild::ALL.iter().map(|why| why.name()));
     }
 
     #[test]

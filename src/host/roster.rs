@@ -9,9 +9,10 @@
 //! - of viewers that have never watched, no more than a share of the places holds branches, and no more than
 //!   another share has places at all;
 //! - every viewer has a deadline, and so has every branch that closes;
-//! - a branch that is kept ready is nobody's, and becomes one viewer's.
+//! - a branch that is ready is nobody's, and becomes one viewer's; one that is kept becomes its page's alone.
 
 mod crowd;
+mod kept;
 mod rebuild;
 mod spare;
 
@@ -80,6 +81,7 @@ pub struct Roster {
     /// Branches on their way out, and when that becomes too long.
     closing: BTreeMap<BranchId, Instant>,
     spares: spare::Spares,
+    kept: Vec<kept::Kept>,
     going_down: bool,
     /// Somebody has been refused since somebody was last let in or left.
     said_refused: bool,
@@ -105,6 +107,7 @@ impl Roster {
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
             spares: spare::Spares::default(),
+            kept: Vec::new(),
             going_down: false,
             said_refused: false,
             next_branch: 1,
@@ -135,7 +138,12 @@ impl Roster {
         let viewers = self.viewers.values().map(Viewer::deadline);
         let closing = self.closing.values().copied();
         let spares = self.spares.deadline(self.wants_spares());
-        let others = self.pressure_deadline().into_iter().chain(spares);
+        let kept = self.kept.iter().map(|kept| kept.deadline);
+        let others = self
+            .pressure_deadline()
+            .into_iter()
+            .chain(spares)
+            .chain(kept);
         viewers.chain(closing).chain(others).min()
     }
 
@@ -186,7 +194,7 @@ impl Roster {
 
     /// Nobody watches and every branch is gone.
     pub fn is_empty(&self) -> bool {
-        self.viewers.is_empty() && self.closing.is_empty() && self.spares.is_empty()
+        self.viewers.is_empty() && self.open() == 0
     }
 
     /// The lobby knows us, under a new stream id.
@@ -281,7 +289,7 @@ impl Roster {
             self.fill_room(now);
             return;
         }
-        if self.spare_says(branch, &event, now) {
+        if self.spare_says(branch, &event, now) || self.kept_says(branch, &event, now) {
             return self.fill_room(now);
         }
         let of_branch = |viewer: &&mut Viewer| viewer.branch == branch && !viewer.is_waiting();
@@ -323,6 +331,7 @@ impl Roster {
             }
         }
         self.tick_spares(now);
+        self.discard_kept(|kept| kept.deadline <= now, now);
         self.fill_room(now);
     }
 
@@ -349,7 +358,7 @@ impl Roster {
     /// Ends everybody and lets nobody in any more; [`Roster::is_empty`] tells when all are gone.
     pub fn shut_down(&mut self, now: Instant) {
         self.going_down = true;
-        self.discard_all_spares(now);
+        self.discard_unwatched(now);
         self.end_where(|_| true, |_| End::Shutdown, now);
     }
 
@@ -414,12 +423,12 @@ impl Roster {
         let kept = self.take_kept(&id, &stream);
         let spare = match kept {
             None => self.spare_for_newcomer(former),
-            kept => kept,
+            Some(_) => None,
         };
-        let branch = spare
-            .as_ref()
-            .map_or(BranchId(self.next_branch), |it| it.branch);
-        self.next_branch += u64::from(spare.is_none());
+        let ready = kept.as_ref().map(|kept| kept.branch);
+        let ready = ready.or(spare.as_ref().map(|spare| spare.branch));
+        let branch = ready.unwrap_or(BranchId(self.next_branch));
+        self.next_branch += u64::from(ready.is_none());
         self.counts.joined += 1;
         self.report(Report::Joined {
             viewer: id.clone(),
@@ -430,15 +439,17 @@ impl Roster {
         if let Some(former) = former {
             viewer.succeed(former);
         }
-        let Some(spare) = spare else {
-            self.viewers.insert(id, viewer);
-            return;
+        let said = match (kept, spare) {
+            (Some(kept), _) => {
+                viewer.resume(kept.unanswered, now);
+                kept.said
+            }
+            (None, Some(spare)) => {
+                viewer.open_ready(now);
+                spare.said
+            }
+            (None, None) => Vec::new(),
         };
-        let (told, said) = spare.hand_over();
-        match told {
-            Some(unanswered) => viewer.resume(unanswered, now),
-            None => viewer.open_ready(now),
-        }
         self.viewers.insert(id, viewer);
         for said in said {
             self.branch_event(branch, said, now);
@@ -507,7 +518,7 @@ impl Roster {
     /// How many branches there are, those that close included.
     fn open(&self) -> usize {
         let open = self.viewers.values().filter(|viewer| !viewer.is_waiting());
-        open.count() + self.closing.len() + self.spares.len()
+        open.count() + self.closing.len() + self.spares.len() + self.kept.len()
     }
 
     /// The viewer of that stream, or a word about a stranger.
@@ -556,7 +567,11 @@ fn stream_of(message: &Outgoing) -> &StreamId {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod crowds;
+#[cfg(test)]
+mod exchanges;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -205,12 +205,13 @@ async fn live(
 ) {
     let opening = reporter.clone();
     let opened = async {
+        // Before anything wants a thread: there may be none.
+        let place = room::place().map_err(|why| BranchEvent::Exhausted { why })?;
         // Before there is a thread of the branches': a file system that hangs must not take those.
         let servers = feed.ice.fresh().await.map_err(|error| BranchEvent::Error {
             why: error.to_string(),
         })?;
         let open = move || {
-            let place = room::place().map_err(|why| BranchEvent::Exhausted { why })?;
             Pipeline::open(id, certificate, &feed, servers, opening)
                 .map(|pipeline| (pipeline, place))
                 .map_err(|why| BranchEvent::Error { why })

@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -141,16 +141,27 @@ fn soft_limit(limits: &str) -> Option<usize> {
 }
 
 /// The threads of our control group, or of the one above it that has the least left. `groups` is as in
-/// `/proc/self/cgroup` (cgroups(7)); only version 2 is looked at, as a service's `TasksMax=` is there.
+/// `/proc/self/cgroup` (cgroups(7)). A service's `TasksMax=` is in the one hierarchy of version 2, or in that of the
+/// controller `pids` where the system was started with version 1.
 fn tasks(root: &Path, groups: &str) -> Option<Usage> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let own = root.join(own);
     let number = |file: &Path| -> Option<usize> {
         // `max` is no number, and no limit.
         fs::read_to_string(file).ok()?.trim().parse().ok()
     };
-    own.ancestors()
-        .take_while(|group| group.starts_with(root))
+    let own: Vec<PathBuf> = groups
+        .lines()
+        .filter_map(|line| {
+            let (_, named) = line.split_once(':')?;
+            match named.split_once(":/")? {
+                ("", group) => Some(root.join(group)),
+                ("pids", group) => Some(root.join("pids").join(group)),
+                _ => None,
+            }
+        })
+        .collect();
+    own.iter()
+        .flat_map(|own| own.ancestors())
+        .filter(|group| group.starts_with(root))
         .filter_map(|group| {
             let limit = number(&group.join("pids.max"))?;
             let used = number(&group.join("pids.current"))?;
@@ -214,7 +225,16 @@ mod tests {
         assert_eq!(left(), Some((900, 1000)));
         write(&root.path().join("system.slice"), "900\n", "max\n");
         assert_eq!(left(), Some((31, 1024)));
-        assert!(tasks(root.path(), "4:pids:/x\n").is_none());
+
+        // The controllers apart, as version 1 has them.
+        let groups = "4:pids:/x/y\n3:cpu,cpuacct:/system.slice\n0::/nothing\n";
+        assert!(tasks(root.path(), groups).is_none());
+        let group = root.path().join("pids/x");
+        fs::create_dir_all(group.join("y")).expect("it is ours");
+        write(&group, "60\n", "64\n");
+        write(&group.join("y"), "12\n", "max\n");
+        let left = tasks(root.path(), groups).map(|usage| (usage.used, usage.limit));
+        assert_eq!(left, Some((60, 64)));
     }
 
     #[test]

@@ -1,28 +1,24 @@
 //! Puts the picture together when it is asked for: the host's facts, the branches' statistics, the camera's
 //! counters. Whoever asks at the same time gets the same picture.
 
+mod parts;
+
 use std::{
     collections::HashMap,
     process,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
-    time::{sleep, timeout, timeout_at},
+    time::{sleep, timeout},
 };
 
-use super::{CameraStatus, LobbyStatus, Process, SHAPE, Status, Totals, ViewerStatus};
+use super::{CameraStatus, LobbyStatus, Process, SHAPE, Status};
 use crate::{
-    host::{
-        end::{End, Rebuild},
-        snapshot::{HostSnapshot, Watching},
-    },
-    media::{
-        camera::status::{CameraCounters, CameraState, CameraStatus as Camera, Fault},
-        statistics::{BranchStatistics, NetworkPath},
-    },
+    host::snapshot::HostSnapshot,
+    media::camera::status::{CameraCounters, CameraStatus as Camera},
     signaling::client::state::LineState,
 };
 
@@ -30,13 +26,8 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// For the host to answer; its loop never waits.
 const HOST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// For the branches, all together; a busy one takes tens of milliseconds.
-const BRANCHES_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// What rates are measured over.
 const RATE_SPAN: Duration = Duration::from_secs(1);
-/// Characters of a viewer's id that are shown: enough to find it in the log.
-const SHORT_ID: usize = 8;
-
 /// Where the picture comes from.
 #[derive(Debug)]
 pub struct Sources {
@@ -134,10 +125,14 @@ impl Sources {
         };
         let host = timeout(HOST_ANSWERS_WITHIN, asked).await;
         let mut host = host.ok().flatten().ok_or(HostSilent)?;
-        let viewers = viewers(std::mem::take(&mut host.viewers)).await;
+        let viewers = parts::viewers(std::mem::take(&mut host.viewers)).await;
         let now = Instant::now();
-        let lobby = self.lobby_status(now);
-        let camera = self.camera_status(now);
+        let lobby = LobbyStatus {
+            address: self.lobby.clone(),
+            embedded: self.embedded,
+            ..parts::lobby(&self.line.borrow(), now)
+        };
+        let camera = parts::camera(&self.camera.borrow(), &self.counters, now);
         // Who has no place to give away needs nothing for another viewer.
         let has_place = viewers.len() < self.viewers_max;
         let room = if has_place { (self.room)() } else { Ok(()) };
@@ -146,7 +141,7 @@ impl Sources {
             shape: SHAPE,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::id(),
-            uptime_s: seconds(now.saturating_duration_since(self.started)),
+            uptime_s: parts::seconds(now.saturating_duration_since(self.started)),
             title: self.title.clone(),
             serving: reason.is_none(),
             reason,
@@ -154,94 +149,12 @@ impl Sources {
             camera,
             viewers_max: self.viewers_max,
             viewers,
-            totals: totals(&host),
+            totals: parts::totals(&host),
             process: Process::own(),
             went_live: host.tally.went_live,
             first_frame: host.tally.first_frame,
         })
     }
-
-    fn lobby_status(&self, now: Instant) -> LobbyStatus {
-        let mut status = LobbyStatus {
-            address: self.lobby.clone(),
-            embedded: self.embedded,
-            ..LobbyStatus::default()
-        };
-        let since = |since: Instant| Some(seconds(now.saturating_duration_since(since)));
-        match &*self.line.borrow() {
-            LineState::Dialing => "dialing".clone_into(&mut status.state),
-            LineState::Live { since: at } => {
-                "live".clone_into(&mut status.state);
-                status.for_s = since(*at);
-            }
-            LineState::Down(outage) => {
-                "down".clone_into(&mut status.state);
-                status.for_s = since(outage.since);
-                status.cause = Some(outage.cause.name().to_owned());
-                status.why = Some(outage.why.clone());
-                status.failures = outage.failures;
-                status.next_dial_s = Some(seconds(outage.wait(now)));
-            }
-        }
-        status
-    }
-
-    fn camera_status(&self, now: Instant) -> CameraStatus {
-        let camera = self.camera.borrow();
-        let picture = camera.picture.as_ref();
-        let counters = &self.counters;
-        let mut status = CameraStatus {
-            state: camera.state.name().to_owned(),
-            for_s: seconds(now.saturating_duration_since(camera.since)),
-            slate: camera.slate,
-            profile: picture.map(|picture| picture.profile.clone()),
-            device: picture.and_then(|picture| picture.device.clone()),
-            encoder: picture.map(|picture| picture.encoder.clone()),
-            source_frames: counters.source_frames.load(Ordering::Relaxed),
-            encoded_frames: counters.encoded_frames.load(Ordering::Relaxed),
-            keyframes: counters.keyframes.load(Ordering::Relaxed),
-            encoded_bytes: counters.bytes.load(Ordering::Relaxed),
-            encoder_latency_sum_s: counters.encoder_latency_ns.load(Ordering::Relaxed) as f64 / 1e9,
-            encoder_latency_frames: counters.encoder_latency_frames.load(Ordering::Relaxed),
-            restarts: Fault::ALL
-                .into_iter()
-                .map(|fault| (fault.name().to_owned(), counters.restarts(fault)))
-                .collect(),
-            ..CameraStatus::default()
-        };
-        match &camera.state {
-            CameraState::Starting { after: None } | CameraState::Live => {}
-            CameraState::Starting {
-                after: Some((fault, why)),
-            } => {
-                blame(&mut status, *fault);
-                status.why = Some(why.clone());
-            }
-            CameraState::Silent { fault } => blame(&mut status, *fault),
-            CameraState::Stopping { fault } => {
-                if let Some(fault) = fault {
-                    blame(&mut status, *fault);
-                }
-            }
-            CameraState::Waiting {
-                fault,
-                why,
-                retry_at,
-                ..
-            } => {
-                blame(&mut status, *fault);
-                status.why = Some(why.clone());
-                status.next_start_s = Some(seconds(retry_at.saturating_duration_since(now)));
-            }
-            CameraState::Ended { why } => status.why.clone_from(why),
-        }
-        status
-    }
-}
-
-fn blame(status: &mut CameraStatus, fault: Fault) {
-    status.fault = Some(fault.name().to_owned());
-    status.why = Some(fault.sentence().to_owned());
 }
 
 /// Why nobody could be served, if nobody could. Places do not count: a host that is full is at its work.
@@ -262,73 +175,6 @@ fn unfit(lobby: &LobbyStatus, camera: &CameraStatus, room: Result<(), String>) -
     }
     let why = room.err()?;
     Some(format!("there is no room for another viewer: {why}"))
-}
-
-/// Waits for the branches' answers, all at the same time.
-async fn viewers(watching: Vec<Watching>) -> Vec<ViewerStatus> {
-    let deadline = tokio::time::Instant::now() + BRANCHES_ANSWER_WITHIN;
-    let mut viewers = Vec::with_capacity(watching.len());
-    for viewer in watching {
-        // Every branch has been asked already, so waiting for them one after the other costs no time.
-        let figures = match viewer.statistics {
-            Some(answer) => timeout_at(deadline, answer).await.ok().and_then(Result::ok),
-            None => None,
-        };
-        let mut status = ViewerStatus {
-            number: viewer.number,
-            id: viewer.id.as_str().chars().take(SHORT_ID).collect(),
-            branch: viewer.branch.0,
-            state: viewer.state.to_owned(),
-            for_s: seconds(viewer.age),
-            ..ViewerStatus::default()
-        };
-        if let Some(figures) = figures {
-            add_figures(&mut status, &figures);
-        }
-        viewers.push(status);
-    }
-    viewers
-}
-
-fn add_figures(status: &mut ViewerStatus, figures: &BranchStatistics) {
-    status.sent_bytes = Some(figures.sent_bytes);
-    status.sent_packets = Some(figures.sent_packets);
-    status.lost_packets = figures.lost_packets;
-    status.loss = figures.loss;
-    status.round_trip_s = figures.round_trip.map(|time| time.as_secs_f64());
-    status.path = figures.path.map(|path| match path {
-        NetworkPath::Direct => "direct".to_owned(),
-        NetworkPath::Relay => "relay".to_owned(),
-    });
-}
-
-fn totals(host: &HostSnapshot) -> Totals {
-    let live = &host.tally.went_live;
-    Totals {
-        joined: host.counts.joined,
-        refused: host.counts.refused,
-        refusals: host
-            .tally
-            .refusals()
-            .map(|(reason, count)| (reason.to_owned(), count))
-            .collect(),
-        went_live: live.count(),
-        join_to_media_s: (live.count() > 0).then(|| live.sum().as_secs_f64() / live.count() as f64),
-        disconnected: host.tally.disconnected,
-        recovered: host.tally.recovered,
-        ignored: host.counts.ignored,
-        rebuilt: Rebuild::ALL
-            .into_iter()
-            .map(|why| (why.name().to_owned(), host.tally.rebuilt(why)))
-            .collect(),
-        ended: End::ALL
-            .into_iter()
-            .map(|end| (end.row().name.to_owned(), host.tally.ended(end)))
-            .collect(),
-        closing: host.closing,
-        line_live: host.tally.line_live,
-        line_lost: host.tally.line_lost,
-    }
 }
 
 fn add_rates(picture: &mut Status, before: &Status, span: Duration) {
@@ -353,20 +199,20 @@ fn add_rates(picture: &mut Status, before: &Status, span: Duration) {
     }
 }
 
-/// To the millisecond: more would be noise.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e3).round() / 1e3
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::{
-        host::{roster::Counts, tally::Tally},
-        media::BranchId,
+        host::{roster::Counts, snapshot::Watching, tally::Tally},
+        media::{
+            BranchId,
+            camera::status::{CameraState, Fault},
+            statistics::BranchStatistics,
+        },
         signaling::message::ViewerId,
+        status::ViewerStatus,
     };
 
     /// An observer of a host that is the other end of this channel.

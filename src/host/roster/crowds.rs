@@ -1,8 +1,8 @@
 //! Many who come in at once, and those who only say so.
 
 use super::{
+    bench::{Bench, ends, told},
     rebuilds::WIFI,
-    tests::{Bench, ends, told},
     *,
 };
 use crate::{host::viewer, media::Certificate};

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use proptest::{prelude::*, sample::Index};
 
-use super::*;
+use super::{
+    bench::{ANSWER, OFFER},
+    *,
+};
 use crate::{host::end::Rebuild, media::BranchEvent as Event, signaling::message::Candidate};
-
-const OFFER: &str = include_str!("../../media/sdp/fixtures/offer.sdp");
-const ANSWER: &str = include_str!("../../media/sdp/fixtures/chromium.sdp");
 
 const SPARE: usize = 1;
 
@@ -293,7 +293,7 @@ impl Onlooker {
             .into_iter()
             .partition(|branch| self.viewer_of.contains_key(branch));
         assert!(spare.len() <= self.spares, "so many for whoever comes");
-        assert!(kept.len() <= spare::KEPT_MAX, "so many for who was here");
+        assert!(kept.len() <= kept::KEPT_MAX, "so many for who was here");
         assert!(self.open.len() + self.closing.len() <= self.max + SPARE);
         for viewer in self.roster.viewers.values() {
             assert!(

@@ -21,7 +21,7 @@ impl Roster {
     pub fn network_changed(&mut self, lost: &[IpAddr], now: Instant) {
         self.network_changed = Some(now);
         self.report(Report::NetworkChanged { lost: lost.len() });
-        self.discard_all_spares(now);
+        self.discard_unwatched(now);
         let gone = |address: IpAddr| lost.contains(&address);
         let concerned: Vec<_> = self
             .viewers
@@ -38,7 +38,7 @@ impl Roster {
 
     /// Gives everybody another branch: what their offers said holds no more.
     pub fn rebuild_all(&mut self, why: Rebuild, now: Instant) {
-        self.discard_all_spares(now);
+        self.discard_unwatched(now);
         let holding = self.viewers.values().filter(|viewer| !viewer.is_waiting());
         let holding: Vec<_> = holding.map(|viewer| viewer.id.clone()).collect();
         for id in holding {

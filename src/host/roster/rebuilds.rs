@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    tests::{Bench, ends, told},
+    bench::{Bench, ends, told},
     *,
 };
 use crate::{

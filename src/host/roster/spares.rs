@@ -1,7 +1,7 @@
 //! Branches that are kept ready, with invented instants.
 
 use super::{
-    tests::{Bench, candidate, offer},
+    bench::{Bench, candidate, offer},
     *,
 };
 use crate::{

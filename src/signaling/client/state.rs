@@ -113,19 +113,11 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::assert_names_fit;
 
     #[test]
     fn names_are_unique_and_fit_for_fields() {
-        let mut names: Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
-        for name in &names {
-            assert!(
-                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
-                "{name}"
-            );
-        }
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Cause::ALL.len());
+        assert_names_fit(Cause::ALL.iter().map(|cause| cause.name()));
     }
 
     #[test]

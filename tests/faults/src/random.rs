@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     network::Network,
     program::{End, Program},
-    scenarios::Scenario,
+    scenarios::{Needs, Scenario},
     shortage::{Disk, FewDescriptors},
     stage::{Outcome, Setting, Stage, TOKEN, TOKEN_LIFE, World},
     watcher::Watcher,
@@ -31,7 +31,8 @@ const HASTE: u32 = 25;
 const FREE_DESCRIPTORS: u64 = 128;
 
 /// All that has an injector, but for a wrong clock and a missing DNS: both are of the start, and each
-/// needs a program that was started under it (libfaketime, a network's own /etc).
+/// needs a program that was started under it (libfaketime, a network's own /etc). And but for a lack of threads: what
+/// other faults have started anew, GLib ends the process for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     LobbyKilled,
@@ -150,7 +151,7 @@ pub fn scenario(seed: u64, count: usize) -> Scenario {
         fault: format!("{count} of these in a random order, seed {seed}"),
         most_gap: WELL_WITHIN,
         well_within: WELL_WITHIN,
-        needs_root: true,
+        needs: Needs::Root,
         patience: Duration::from_secs(120 + 60 * count as u64),
         run: Box::new(move |world| sequence(world, seed, count).boxed()),
     }

@@ -11,7 +11,10 @@ use std::{process::Command, time::Duration};
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 
-use crate::stage::{Outcome, World};
+use crate::{
+    shortage,
+    stage::{Outcome, World},
+};
 
 /// For what a loaded machine does in its own time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +27,15 @@ const UNTOUCHED: Duration = Duration::from_millis(3000);
 
 pub type Run = Box<dyn for<'a> Fn(&'a World) -> BoxFuture<'a, Result<Outcome>>>;
 
+/// What a scenario asks of the machine, besides a lobby.
+pub enum Needs {
+    Nothing,
+    /// For networks and disks of its own.
+    Root,
+    /// To limit a process' threads.
+    ControlGroup,
+}
+
 /// A fault.
 pub struct Scenario {
     /// Also the name of its log.
@@ -34,8 +46,7 @@ pub struct Scenario {
     pub most_gap: Duration,
     /// From the fault's end until those who watch and those who come have a picture.
     pub well_within: Duration,
-    /// It makes networks of its own, or has other need of root.
-    pub needs_root: bool,
+    pub needs: Needs,
     /// One that hangs is a failure like another.
     pub patience: Duration,
     pub run: Run,
@@ -48,14 +59,16 @@ impl Scenario {
         if !works("node") {
             return Some("node");
         }
-        if !self.needs_root {
-            None
-        } else if !rustix::process::geteuid().is_root() {
-            Some("root, for networks of its own")
-        } else if !works("nft") {
-            Some("nft (apt-get install nftables)")
-        } else {
-            None
+        let root = rustix::process::geteuid().is_root();
+        match self.needs {
+            Needs::Nothing => None,
+            Needs::Root if !root => Some("root, for networks and disks of its own"),
+            Needs::Root if !works("nft") => Some("nft (apt-get install nftables)"),
+            Needs::Root => None,
+            Needs::ControlGroup if !root || !shortage::can_limit_threads() => {
+                Some("root, and control groups with the pids controller")
+            }
+            Needs::ControlGroup => None,
         }
     }
 }

@@ -118,3 +118,71 @@ impl FewDescriptors {
         Ok(())
     }
 }
+
+/// Where control groups limit threads: with the controllers apart (version 1), or in one hierarchy (version 2).
+const GROUPS: [&str; 2] = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
+
+/// The topmost control group whose children can limit threads.
+fn topmost() -> Option<&'static Path> {
+    GROUPS.map(Path::new).into_iter().find(|group| {
+        let controllers = fs::read_to_string(group.join("cgroup.subtree_control"));
+        match controllers {
+            Ok(controllers) => controllers.split_whitespace().any(|name| name == "pids"),
+            Err(_) => group.ends_with("pids") && group.join("cgroup.procs").exists(),
+        }
+    })
+}
+
+pub fn can_limit_threads() -> bool {
+    topmost().is_some()
+}
+
+/// A process that gets no thread any more, nor one for another that ends, by its control group: as where whoever
+/// shares a service's slice has taken all.
+pub struct NoThreads {
+    group: PathBuf,
+    /// Where the process was, and is again once this is dropped.
+    former: PathBuf,
+}
+
+impl NoThreads {
+    pub fn begin(pid: Pid) -> Result<Self> {
+        let top = topmost().context("no control group can limit threads")?;
+        let pid = pid.as_raw_nonzero();
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let former = group_below(top, &groups).context("the process is in no such group")?;
+        let group = top.join(format!("perch-faults-{pid}"));
+        fs::create_dir(&group)?;
+        let none = Self { group, former };
+        fs::write(none.group.join("cgroup.procs"), pid.to_string())?;
+        fs::write(none.group.join("pids.max"), "0")?;
+        Ok(none)
+    }
+
+    /// As many as before.
+    pub fn end(self) -> Result<()> {
+        Ok(fs::write(self.group.join("pids.max"), "max")?)
+    }
+}
+
+impl Drop for NoThreads {
+    fn drop(&mut self) {
+        // A process that has ended is in no group any more.
+        let members = fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
+        for member in members.lines() {
+            let _ = fs::write(self.former.join("cgroup.procs"), member);
+        }
+        let _ = fs::remove_dir(&self.group);
+    }
+}
+
+/// The directory of the group that `groups`, as in `/proc/self/cgroup` (cgroups(7)), names of this hierarchy.
+fn group_below(top: &Path, groups: &str) -> Option<PathBuf> {
+    let controllers = if top.ends_with("pids") {
+        ":pids:/"
+    } else {
+        "0::/"
+    };
+    let named = groups.lines().find_map(|line| line.split_once(controllers));
+    named.map(|(_, group)| top.join(group))
+}

@@ -16,6 +16,11 @@ use anyhow::{Context, Result};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 use url::Url;
 
 use crate::{
@@ -24,6 +29,7 @@ use crate::{
     network::Network,
     program::{Launch, Program},
     proxy::Proxy,
+    scenarios::PATIENCE,
     watcher::{Place, Watcher},
 };
 
@@ -222,6 +228,24 @@ impl<'a> Stage<'a> {
     /// The program's token is another one from now on; see [`token`].
     pub fn write_token(&self, life: Duration) -> Result<()> {
         Ok(fs::write(self.dir.path().join(TOKEN), token(life)?)?)
+    }
+
+    /// What the program answers on its address for metrics, which `Setting::config` has to enable.
+    pub async fn ask(&self, path: &str) -> Result<String> {
+        let words = ["event=\"metrics-open\""];
+        let line = self.line(Mark::default(), &words, PATIENCE).await?;
+        let (_, address) = line
+            .split_once("address=")
+            .context("it names its address")?;
+        let mut stream = TcpStream::connect(address.trim()).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut reply = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut reply))
+            .await
+            .with_context(|| format!("no answer to {path}"))??;
+        Ok(reply)
     }
 
     pub fn mark(&self) -> Mark {

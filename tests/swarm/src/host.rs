@@ -43,6 +43,19 @@ pub struct Picture {
     pub bitrate: u32,
 }
 
+impl Picture {
+    /// A moving test picture, small enough for a machine that has other work.
+    pub fn small() -> Self {
+        Self {
+            profile: "test".into(),
+            width: 320,
+            height: 180,
+            framerate: 30,
+            bitrate: 300_000,
+        }
+    }
+}
+
 /// A running host; it is killed when this is dropped.
 pub struct Host {
     child: Child,

@@ -222,11 +222,8 @@ fn program(given: Option<PathBuf>) -> Result<PathBuf> {
 async fn run_soak(perch: Option<PathBuf>, plan: &soak::Plan) -> Result<()> {
     eprintln!("seed {}", plan.seed);
     let picture = Picture {
-        profile: "test".into(),
-        width: 320,
-        height: 180,
         framerate: 15,
-        bitrate: 300_000,
+        ..Picture::small()
     };
     let (table, broken) = soak::soak(&program(perch)?, &picture, plan).await?;
     print!("{table}");

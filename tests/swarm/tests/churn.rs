@@ -29,14 +29,7 @@ const MOST_GAP_MS: f64 = 2000.0;
 #[tokio::test]
 async fn three_hundred_viewers_leave_nothing_behind() {
     let perch = perch_beside(Path::new(env!("CARGO_BIN_EXE_swarm"))).unwrap();
-    let picture = Picture {
-        profile: "test".into(),
-        width: 320,
-        height: 180,
-        framerate: 30,
-        bitrate: 300_000,
-    };
-    let host = Host::start(&perch, &picture, None).unwrap();
+    let host = Host::start(&perch, &Picture::small(), None).unwrap();
     let door = Door::new(host.lobby().clone(), host.tokens(), None).unwrap();
 
     // The first viewers make what is made once: plugins, certificate, arenas.

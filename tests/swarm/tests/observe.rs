@@ -25,14 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_figures_are_those_of_the_viewers() {
     let perch = perch_beside(Path::new(env!("CARGO_BIN_EXE_swarm"))).unwrap();
-    let picture = Picture {
-        profile: "test".into(),
-        width: 320,
-        height: 180,
-        framerate: 30,
-        bitrate: 300_000,
-    };
-    let host = Host::start(&perch, &picture, None).unwrap();
+    let host = Host::start(&perch, &Picture::small(), None).unwrap();
     let door = Door::new(host.lobby().clone(), host.tokens(), None).unwrap();
     let mut viewers = Vec::new();
     for number in 0..2 {

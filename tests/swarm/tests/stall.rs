@@ -27,11 +27,10 @@ const MOST_GAP_MS: f64 = 2000.0;
 async fn viewers_that_stop_reading_cost_nobody_a_frame() {
     let perch = perch_beside(Path::new(env!("CARGO_BIN_EXE_swarm"))).unwrap();
     let picture = Picture {
-        profile: "test".into(),
         width: 640,
         height: 360,
-        framerate: 30,
         bitrate: 1_000_000,
+        ..Picture::small()
     };
     let host = Host::start(&perch, &picture, None).unwrap();
     let door = Door::new(host.lobby().clone(), host.tokens(), None).unwrap();

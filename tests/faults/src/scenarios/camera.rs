@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt as _;
 use swarm::log::field;
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
+use super::{Needs, PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::stage::{Outcome, Setting, Stage, World};
 
 /// Ten restarts with up to half a minute between two, on a busy machine.
@@ -82,7 +82,7 @@ pub fn scenarios() -> Vec<Scenario> {
             most_gap: seconds(fault.most_gap),
             // Sooner than the next keyframe in turn.
             well_within: seconds(if fault.ends_process { 60 } else { 25 }),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| show(world, fault).boxed()),
         })
@@ -92,7 +92,7 @@ pub fn scenarios() -> Vec<Scenario> {
         fault: "camera busy at the start, free later".into(),
         most_gap: seconds(60),
         well_within: seconds(60),
-        needs_root: false,
+        needs: Needs::Nothing,
         patience: SCENARIO_PATIENCE,
         run: Box::new(|world| busy(world).boxed()),
     });
@@ -151,7 +151,7 @@ pub fn long_scenarios() -> Vec<Scenario> {
         fault: "encoder fails at every start until the budget is spent, works later".into(),
         most_gap: seconds(60),
         well_within: seconds(60),
-        needs_root: false,
+        needs: Needs::Nothing,
         patience: BUDGET_WITHIN + SCENARIO_PATIENCE,
         run: Box::new(|world| budget(world).boxed()),
     }]

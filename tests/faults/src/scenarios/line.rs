@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
+use super::{Needs, PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
     journal::Mark,
     lobby::PING_DEADLINE,
@@ -19,7 +19,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "lobby killed and restarted".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(40),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| killed(world).boxed()),
         },
@@ -28,7 +28,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "lobby frozen and thawed (SIGSTOP)".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(60),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| frozen(world).boxed()),
         },
@@ -37,7 +37,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "TCP half-open: nothing comes through, nobody closes".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(40),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| half_open(world).boxed()),
         },
@@ -46,7 +46,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "token expired mid-life, renewed later".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(60),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| token_expired(world).boxed()),
         },
@@ -55,7 +55,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "clock in 1970 at the start, set later".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(60),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| clock_wrong(world).boxed()),
         },

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
+use super::{Needs, PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
     journal::Mark,
     network::{Losses, Network},
@@ -26,7 +26,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "5 % of packets lost".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(20),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| loss(world, "loss-5", LEAST[0]).boxed()),
         },
@@ -35,7 +35,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "20 % of packets lost".into(),
             most_gap: seconds(8),
             well_within: seconds(20),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| loss(world, "loss-20", LEAST[1]).boxed()),
         },
@@ -44,7 +44,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "30 s without any packet".into(),
             most_gap: seconds(90),
             well_within: seconds(60),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| outage(world).boxed()),
         },
@@ -53,7 +53,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "the device's address is another one".into(),
             most_gap: seconds(60),
             well_within: seconds(60),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| moved(world).boxed()),
         },
@@ -62,7 +62,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "one of the device's two addresses goes, not that of the line".into(),
             most_gap: seconds(20),
             well_within: seconds(20),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| lost_one(world).boxed()),
         },
@@ -71,7 +71,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "no DNS at the start, later there is".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(90),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| dns_late(world).boxed()),
         },

@@ -11,13 +11,21 @@ use anyhow::{Context, Result, ensure};
 use futures_util::FutureExt as _;
 use rustix::process::Signal;
 use swarm::{crowd::Watching, viewer::Conduct};
+use tokio::time::sleep;
 use url::Url;
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
+use super::{Needs, PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::{
-    shortage::{Disk, FewDescriptors},
+    shortage::{Disk, FewDescriptors, NoThreads},
     stage::{Outcome, Setting, Stage, World},
 };
+
+/// The program's threads without work last for 5 s. It is the fault itself, not a wait for something.
+const IDLE_THREADS_END: Duration = Duration::from_secs(7);
+/// Between two looks at what cannot be waited for.
+const ASKS_AGAIN: Duration = Duration::from_millis(100);
+/// Frames between the encoder and a viewer, on a busy machine.
+const ON_THEIR_WAY: f64 = 15.0;
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -26,7 +34,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "SIGTERM, started again".into(),
             most_gap: seconds(40),
             well_within: seconds(40),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| ended(world, "sigterm", Signal::TERM, "exit code 0").boxed()),
         },
@@ -35,7 +43,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "SIGKILL, started again".into(),
             most_gap: seconds(40),
             well_within: seconds(40),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| ended(world, "sigkill", Signal::KILL, "signal 9").boxed()),
         },
@@ -44,7 +52,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "SIGHUP".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(20),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| hangup(world).boxed()),
         },
@@ -53,7 +61,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "disk full, state and log on it".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(20),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| disk_full(world).boxed()),
         },
@@ -62,7 +70,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "disk full at the start: state, status socket, GStreamer's registry".into(),
             most_gap: seconds(60),
             well_within: seconds(60),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| full_at_start(world).boxed()),
         },
@@ -71,9 +79,18 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "out of file descriptors".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(40),
-            needs_root: false,
+            needs: Needs::Nothing,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| no_descriptors(world).boxed()),
+        },
+        Scenario {
+            name: "no-threads",
+            fault: "out of threads".into(),
+            most_gap: UNTOUCHED,
+            well_within: seconds(40),
+            needs: Needs::ControlGroup,
+            patience: SCENARIO_PATIENCE,
+            run: Box::new(|world| no_threads(world).boxed()),
         },
     ]
 }
@@ -255,6 +272,71 @@ async fn no_descriptors(world: &World) -> Result<Outcome> {
         recovered,
         line,
     })
+}
+
+/// Whatever else wants a thread has to do without, too.
+async fn no_threads(world: &World) -> Result<Outcome> {
+    let setting = Setting {
+        config: "[metrics]\nenabled = true\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+        ..Setting::default()
+    };
+    let (stage, watcher) = Stage::watched(world, "no-threads", setting).await?;
+    let leaver = stage.watcher();
+    stage.moves(&leaver, PATIENCE).await?;
+    healthz(&stage, &["200 OK"]).await?;
+    let (came, made) = (watcher.frames(), encoded(&stage).await?);
+    let mark = stage.mark();
+    let none = NoThreads::begin(stage.program.pid()?)?;
+    sleep(IDLE_THREADS_END).await;
+    drop(leaver);
+    let left = ["viewer-ended", "reason=\"left\""];
+    stage.line(mark, &left, PATIENCE).await?;
+    let crowd = crowd(&stage, 4).await?;
+    let line = stage
+        .line(
+            mark,
+            &["viewer-ended", "exhausted", "threads are in use"],
+            PATIENCE,
+        )
+        .await?;
+    healthz(&stage, &["503 ", "threads are in use"]).await?;
+    stage.moves(&watcher, PATIENCE).await?;
+    let made = encoded(&stage).await? - made;
+    let came = (watcher.frames() - came) as f64;
+    ensure!(came + ON_THEIR_WAY >= made, "{came} frames came of {made}");
+    drop(crowd);
+    none.end()?;
+    let recovered = stage.well(&watcher, PATIENCE).await?;
+    healthz(&stage, &["200 OK"]).await?;
+    ensure!(watcher.joins() == 1, "the watcher had to join anew");
+    lives(&stage)?;
+    Ok(Outcome {
+        gap: watcher.gap(),
+        recovered,
+        line,
+    })
+}
+
+/// Waits until it answers with all of `words`: it does not look anew each time.
+async fn healthz(stage: &Stage<'_>, words: &[&str]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = stage.ask("/healthz").await?;
+        if words.iter().all(|word| answer.contains(word)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "no {words:?} in {answer}");
+        sleep(ASKS_AGAIN).await;
+    }
+}
+
+/// How many frames the camera has given.
+async fn encoded(stage: &Stage<'_>) -> Result<f64> {
+    let page = stage.ask("/metrics").await?;
+    let count = page
+        .lines()
+        .find_map(|line| line.strip_prefix("perch_camera_encoded_frames_total "));
+    Ok(count.context("the camera's frames are counted")?.parse()?)
 }
 
 async fn crowd(stage: &Stage<'_>, size: usize) -> Result<Vec<Watching>> {

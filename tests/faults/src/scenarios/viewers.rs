@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt as _;
 use swarm::{crowd::Watching, viewer::Conduct};
 
-use super::{PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
+use super::{Needs, PATIENCE, SCENARIO_PATIENCE, Scenario, UNTOUCHED, seconds};
 use crate::stage::{Outcome, Setting, Stage, World};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -14,7 +14,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "viewer vanished without a word".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(30),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| go(world, "viewer-vanished", Conduct::Freezes, "left").boxed()),
         },
@@ -23,7 +23,7 @@ pub fn scenarios() -> Vec<Scenario> {
             fault: "viewer stalled: on the line, but reads no media".into(),
             most_gap: UNTOUCHED,
             well_within: seconds(30),
-            needs_root: true,
+            needs: Needs::Root,
             patience: SCENARIO_PATIENCE,
             run: Box::new(|world| go(world, "viewer-stalled", Conduct::Stalls, "vanished").boxed()),
         },
