@@ -249,6 +249,8 @@ async fn encoder(
     deadline: Instant,
 ) -> Finding {
     match daemon {
+        // It has closed its camera, which is free to be tried.
+        Daemon::Tells(status) if status.camera.off.as_deref() == Some("camera") => {}
         Daemon::Tells(status) => return by_the_daemon(status, config),
         // It may use the camera, or be about to.
         Daemon::Mute if plan.device.is_some() => {
@@ -305,6 +307,10 @@ fn by_the_daemon(status: &Status, config: &Config) -> Finding {
             );
             slow(fps, wanted).unwrap_or_else(|| Finding::ok(ENCODER, what))
         }
+        _ if camera.state == "idle" => Finding::note(
+            ENCODER,
+            "not tried: nobody watches, and the daemon lets its encoder rest until somebody does",
+        ),
         (_, why) => Finding::fault(
             ENCODER,
             format!(

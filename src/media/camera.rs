@@ -14,6 +14,7 @@ pub(super) mod pipeline;
 mod slate;
 mod sound;
 pub mod status;
+mod valve;
 
 use std::{
     fmt,
@@ -39,7 +40,7 @@ use super::{
     ice::IceServers,
     profile::{LaunchText, Plan, ProfileError},
 };
-use crate::config::{Config, Ice};
+use crate::config::{Config, Ice, Idle};
 
 /// How the launch text is found, anew for each start: hardware changes. Asks drivers: may block.
 pub type Planning = Arc<dyn Fn() -> Result<Plan, ProfileError> + Send + Sync>;
@@ -62,6 +63,9 @@ pub enum CameraError {
 #[derive(Clone)]
 pub struct CameraSettings {
     pub planning: Planning,
+    /// The same for whatever camera may come, without a look at any.
+    pub rehearsal: Planning,
+    pub idle: Idle,
     /// Frames per second that are wanted; how long a silence is too long depends on it.
     pub framerate: u32,
     /// The encoder's own, where it is known; how long a slate may be shown while frames come depends on it.
@@ -86,8 +90,11 @@ impl CameraSettings {
             elements: Vec::new(),
             text,
         };
+        let planning: Planning = Arc::new(move || Ok(plan.clone()));
         Self {
-            planning: Arc::new(move || Ok(plan.clone())),
+            rehearsal: planning.clone(),
+            planning,
+            idle: Idle::Warm,
             framerate: 30,
             keyframe_interval: None,
             sound,
@@ -100,6 +107,7 @@ impl CameraSettings {
 impl fmt::Debug for CameraSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CameraSettings")
+            .field("idle", &self.idle)
             .field("framerate", &self.framerate)
             .field("sound", &self.sound)
             .field("profile_level_id", &self.profile_level_id)
@@ -109,9 +117,11 @@ impl fmt::Debug for CameraSettings {
 
 impl From<&Config> for CameraSettings {
     fn from(config: &Config) -> Self {
-        let wanted = config.clone();
+        let (wanted, rehearsed) = (config.clone(), config.clone());
         Self {
             planning: Arc::new(move || devices::plan(&wanted)),
+            rehearsal: Arc::new(move || devices::plan_without_hardware(&rehearsed)),
+            idle: config.camera.idle,
             framerate: config.camera.framerate,
             keyframe_interval: Some(config.encoder.keyframe_interval),
             sound: config.audio.enabled,
@@ -144,6 +154,7 @@ struct Shared {
     counters: Arc<CameraCounters>,
     status: watch::Receiver<CameraStatus>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
+    wanted: watch::Sender<bool>,
     events: mpsc::UnboundedSender<MediaEvent>,
 }
 
@@ -161,7 +172,7 @@ pub(super) struct Feed {
 }
 
 impl Camera {
-    /// Opens the camera and returns as soon as its first start is under way, or waits for hardware. From
+    /// Opens the camera and returns as soon as its first start is under way, or waits for hardware or a viewer. From
     /// then on it is looked after: what viewers see, [`Camera::status`] tells. An error is one that no
     /// restart of the camera mends.
     pub async fn open(
@@ -183,6 +194,7 @@ impl Camera {
         let now = std::time::Instant::now();
         let (status, shown) = watch::channel(CameraStatus::starting(now, now, BUDGET));
         let (stop, asked_to_stop) = oneshot::channel();
+        let (wanted, hears_wanted) = watch::channel(false);
         let (opened, outcome) = oneshot::channel();
         let (says, said) = mpsc::unbounded_channel();
         let (launch, text) = watch::channel(None);
@@ -191,6 +203,7 @@ impl Camera {
         }
         let keeper = Keeper {
             planning: settings.planning,
+            rehearsal: settings.rehearsal,
             taps: Taps {
                 time: time.clone(),
                 outlet: video.clone(),
@@ -199,6 +212,7 @@ impl Camera {
             },
             said,
             keyframe_wanted: keyframe_wanted.clone(),
+            wanted: hears_wanted,
             status,
             profile_level_id,
             sound: launch,
@@ -207,7 +221,7 @@ impl Camera {
             opened: Some(opened),
         };
         let pace = Pace::of(settings.framerate, settings.keyframe_interval);
-        tokio::spawn(keeper.keep(pace));
+        tokio::spawn(keeper.keep(pace, settings.idle));
         let camera = Self {
             shared: Arc::new(Shared {
                 video,
@@ -219,6 +233,7 @@ impl Camera {
                 counters,
                 status: shown,
                 stop: Mutex::new(Some(stop)),
+                wanted,
                 events,
             }),
         };
@@ -241,6 +256,15 @@ impl Camera {
             keyframe_wanted: shared.keyframe_wanted.clone(),
         };
         Branch::open(branch, certificate, feed, shared.events.clone())
+    }
+
+    /// Whether anybody wants to watch; nobody does before this is said. What follows is [`CameraSettings::idle`]'s.
+    pub fn want(&self, wanted: bool) {
+        self.shared.wanted.send_if_modified(|shown| {
+            let changed = *shown != wanted;
+            *shown = wanted;
+            changed
+        });
     }
 
     /// How the camera is, from now on.

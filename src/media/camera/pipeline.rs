@@ -21,6 +21,7 @@ use super::{
     CameraError, Planning,
     outlet::{Outlet, TimeBase},
     status::{CameraCounters, Picture},
+    valve::Valve,
 };
 use crate::media::{bus, devices::is_node, h264, profile::ProfileError};
 
@@ -71,6 +72,8 @@ pub struct Run {
     pub number: u64,
     pub pipeline: Running,
     pub picture: Picture,
+    /// Before the encoder; nothing where the profile does not name it.
+    pub valve: Option<Valve>,
     /// What is to be started beside it, where sound is wanted.
     pub sound: Option<String>,
 }
@@ -107,6 +110,8 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
     }
     let pipeline = build(&plan.text.video).map_err(Unprepared::Broken)?;
     taps.time.rule(&pipeline);
+    // Before whatever else looks at the frames that the encoder is given.
+    let valve = pipeline.by_name(ENCODER).as_ref().and_then(Valve::before);
     let watch = Stopwatch::default();
     let watch = time_encoder(&pipeline, watch);
     count_source(&pipeline, taps.counters.clone());
@@ -121,7 +126,16 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
             encoder: plan.encoder,
         },
         sound: plan.text.audio,
+        valve,
     })
+}
+
+/// What would be wrong with every start, found out without looking for a camera. Blocks.
+pub fn rehearse(planning: &Planning) -> Result<(), CameraError> {
+    match planning() {
+        Ok(_) | Err(ProfileError::NoCamera { .. }) => Ok(()),
+        Err(error) => Err(CameraError::Profile(error)),
+    }
 }
 
 /// A device that is a node and is not there.
@@ -331,7 +345,7 @@ pub async fn request_keyframes(wanted: Arc<Notify>, pipeline: glib::WeakRef<gst:
 /// takes it away from under its own streaming thread, which has it in hand (seen as "gst_event_get_seqnum: assertion
 /// 'GST_IS_EVENT (event)' failed", once in ten thousand joins). Only where the profile does not name its encoder there
 /// is no other way.
-fn request_keyframe(pipeline: &gst::Pipeline) {
+pub fn request_keyframe(pipeline: &gst::Pipeline) {
     let sink = pipeline.by_name("video");
     let Some(end) = sink.and_then(|sink| sink.static_pad("sink")) else {
         return;
