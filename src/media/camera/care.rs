@@ -23,13 +23,17 @@
 
 mod idle;
 mod pace;
+mod words;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-pub use self::pace::Pace;
+pub use self::{
+    pace::Pace,
+    words::{Action, Report, Seen},
+};
 use super::status::{CameraState, CameraStatus, Caption, Fault, Off, Picture};
 use crate::config::Idle;
 
@@ -55,77 +59,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 const SAID_AGAIN: Duration = Duration::from_secs(3600);
 /// Requests for a keyframe while a camera that is back has not given one.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
-
-/// What was seen of the camera so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
-    /// Frames that left the source.
-    pub source: u64,
-    /// Frames that left the encoder.
-    pub encoded: u64,
-    /// Whether viewers are shown the slate: a keyframe of the camera's ends it.
-    pub slate: bool,
-}
-
-/// To be carried out in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Plan, build and start.
-    Start,
-    /// Take down what was started; [`Care::stopped`] is awaited, also where nothing was.
-    Stop,
-    ShowSlate(Caption),
-    /// Nobody watches: let this rest, and keep nothing of the picture for whoever comes. A [`Action::Stop`] comes by
-    /// itself.
-    Rest(Off),
-    /// Somebody does: the other way round.
-    Wake,
-    /// Ask the encoder for a keyframe.
-    WantKeyframe,
-    /// For the log; nothing follows from it.
-    Report(Report),
-    /// The process has to end.
-    GiveUp {
-        why: String,
-    },
-}
-
-/// What happened, for the log: one for each change, none for each try.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// The first picture.
-    Live {
-        took: Duration,
-    },
-    Lost {
-        fault: Fault,
-        why: String,
-    },
-    Back {
-        after: Duration,
-    },
-    /// The camera is waited for.
-    Waiting {
-        fault: Fault,
-        why: String,
-        retry_in: Duration,
-    },
-    /// Nobody watches.
-    Idle {
-        off: Off,
-    },
-    /// Somebody does again.
-    Wanted {
-        after: Duration,
-    },
-    /// A restart that the budget pays for.
-    Restarting {
-        fault: Fault,
-        why: String,
-        retry_in: Duration,
-        spent: u32,
-    },
-}
 
 #[derive(Debug)]
 enum State {
