@@ -450,6 +450,19 @@ mod tests {
         assert!(may_have(&status, &plan));
     }
 
+    #[test]
+    fn an_encoder_that_rests_for_want_of_viewers_is_no_fault() {
+        let mut status = Status::default();
+        status.camera.state = "idle".into();
+        status.camera.off = Some("encoder".into());
+        status.camera.fps = Some(0.0);
+        let text = "[embedded_lobby]\nenabled = true\n";
+        let config = Config::from_text(Path::new("perch.toml"), text).unwrap();
+        let found = by_the_daemon(&status, &config);
+        assert_eq!(found.level, Level::Note);
+        assert!(found.what.contains("nobody watches"), "{}", found.what);
+    }
+
     fn judged(trial: &Trial) -> Finding {
         let plan = a_plan();
         let config = Config::from_text(

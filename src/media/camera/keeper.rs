@@ -158,7 +158,7 @@ impl Keeping {
             .picture
             .as_ref()
             .and_then(|picture| picture.device.as_deref());
-        if self.care.is_silent()
+        if (self.care.is_silent() || self.care.is_idle())
             && let Some(device) = device
             && pipeline::is_missing(device)
         {

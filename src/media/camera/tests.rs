@@ -488,6 +488,39 @@ async fn an_encoder_that_rests_is_given_nothing_while_the_source_runs() {
     assert_eq!(camera.status().borrow().restarts, 0);
 }
 
+#[tokio::test]
+async fn a_camera_that_is_unplugged_while_its_encoder_rests_is_waited_for() {
+    crate::media::init().expect("GStreamer starts");
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let device = directory.path().join("video0");
+    std::fs::write(&device, "").expect("it is plugged in");
+    let named = device.to_str().expect("a name").to_owned();
+    let (events, _reports) = mpsc::unbounded_channel();
+    let settings = CameraSettings {
+        planning: Arc::new(move || {
+            Ok(Plan {
+                device: Some(named.clone()),
+                ..planned(&format!("{SOURCE} ! {ENCODER}"))
+            })
+        }),
+        idle: Idle::EncoderOff,
+        ..settings()
+    };
+    let camera = Camera::open(settings, events).await.expect("it runs");
+    until(&camera, is_idle).await;
+    std::fs::remove_file(&device).expect("it was there");
+    let gone = status::Fault::NoCamera;
+    until(
+        &camera,
+        |status| matches!(status.state, CameraState::Waiting { fault, .. } if fault == gone),
+    )
+    .await;
+    std::fs::write(&device, "").expect("it is plugged in again");
+    let status = until(&camera, is_idle).await;
+    assert_eq!((status.restarts, status.slate), (0, false));
+    camera.stop().await;
+}
+
 /// What an outlet would hold back is not seen there: whatever comes out of the encoder after a rest is looked at.
 #[tokio::test]
 async fn the_first_frame_after_a_rest_is_a_keyframe() {
