@@ -98,6 +98,10 @@ fn sentence(
     let trouble = trouble(camera);
     if host.line_up {
         return match trouble {
+            None if let CameraState::Idle { off } = camera.state => {
+                let off = off.name();
+                format!("live as '{title}', nobody watches, {off} off until somebody does")
+            }
             None => {
                 let fps = fps.map_or_else(String::new, |fps| format!(", {fps} fps"));
                 format!("live as '{title}', {viewers}{fps}")
@@ -139,7 +143,7 @@ enum Trouble {
 
 fn trouble(camera: &CameraStatus) -> Option<Trouble> {
     let trouble = match &camera.state {
-        CameraState::Live => return None,
+        CameraState::Live | CameraState::Idle { .. } => return None,
         CameraState::Starting { after: None } => Trouble::Other("the camera starts".to_owned()),
         CameraState::Starting {
             after: Some((fault, why)),
@@ -223,7 +227,7 @@ impl FrameRate {
 mod tests {
     use super::*;
     use crate::{
-        media::camera::status::Picture,
+        media::camera::status::{Off, Picture},
         signaling::{
             client::state::{Cause, Outage},
             message::StreamId,
@@ -314,6 +318,20 @@ mod tests {
             scene.says(None),
             "live as 'Porch' without a picture: the encoder is silent, restarting it (2 of 10)"
         );
+    }
+
+    #[test]
+    fn a_camera_that_is_off_for_want_of_viewers_is_no_trouble() {
+        let mut scene = Scene::live(0);
+        scene.camera.state = CameraState::Idle { off: Off::Camera };
+        let off = "live as 'Porch', nobody watches, camera off until somebody does";
+        assert_eq!(scene.says(None), off);
+        scene.camera.state = CameraState::Idle { off: Off::Encoder };
+        let off = "live as 'Porch', nobody watches, encoder off until somebody does";
+        assert_eq!(scene.says(None), off);
+        scene.host.line_up = false;
+        scene.line = LineState::Dialing;
+        assert_eq!(scene.says(None), "no line to the lobby yet, dialing");
     }
 
     #[test]

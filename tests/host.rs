@@ -12,14 +12,14 @@ use std::{
 use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use perch::{
-    config::Viewers,
+    config::{Idle, Viewers},
     host::{
         self, HostError, HostStatus, Links, adaptation::Rates, end::End, roster::SparePlan,
         snapshot::HostSnapshot,
     },
     media::{
         MediaEvent,
-        camera::{Camera, CameraSettings},
+        camera::{Camera, CameraSettings, status::CameraState},
         profile::{LaunchText, ProfileError},
         sdp::CandidatePolicy,
         statistics::{BranchStatistics, NetworkPath},
@@ -482,6 +482,30 @@ async fn a_camera_whose_task_panics_ends_the_host() {
         .expect("without a panic")
         .expect_err("nobody looks after the camera");
     assert!(matches!(failed, HostError::TaskGone("camera")), "{failed}");
+}
+
+/// To the first viewer it is a camera like another: nothing is lost, and nobody is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_is_off_starts_with_the_first_join_and_without_a_word_to_the_lobby() {
+    let mut settings = CameraSettings::fixed(launch());
+    settings.idle = Idle::CameraOff;
+    let mut stage = Stage::with(2, settings).await;
+    let mut camera = stage.camera.status();
+    let is_off = matches!(camera.borrow().state, CameraState::Idle { .. });
+    assert!(is_off, "{:?}", *camera.borrow());
+    stage.join("v").await;
+    // Before anything was answered.
+    let live = camera.wait_for(|status| status.state == CameraState::Live);
+    let waited = timeout(PATIENCE, live).await;
+    assert!(waited.is_ok_and(|found| found.is_ok()), "it starts");
+    let mut offered = false;
+    while !offered {
+        let message = stage.said().await;
+        offered = matches!(message, Outgoing::Offer { .. });
+        assert!(!matches!(message, Outgoing::Camera { .. }), "{message:?}");
+    }
+    let _viewer = stage.watch("w").await;
+    stage.end().await.expect("the host ends well");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -170,6 +170,24 @@ fn who_waits_for_a_missing_camera_is_alive_and_says_so() {
 }
 
 #[test]
+fn a_camera_that_is_off_while_nobody_watches_is_ready_and_fed() {
+    let service = Service::start("profile = 'tested'\nidle = 'camera-off'", SOURCE);
+    let mut told = service.until("READY=1");
+    let off = "STATUS=live as 'Porch', nobody watches, camera off until somebody does";
+    if count(&told, off) == 0 {
+        told.extend(service.until(off));
+    }
+    while count(&told, "WATCHDOG=1") < 8 {
+        told.extend(service.until("WATCHDOG=1"));
+    }
+    assert_eq!(count(&told, "STATUS=live as 'Porch', "), 1, "{told:?}");
+    let log = service.log();
+    assert!(log.contains("camera-idle"), "{log}");
+    assert!(!log.contains("camera-live"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
 fn a_camera_that_restarts_is_told_of_and_fed_meanwhile() {
     let source = format!("{SOURCE} ! identity error-after=45");
     let service = Service::start("profile = 'tested'", &source);

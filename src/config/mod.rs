@@ -69,6 +69,19 @@ pub struct Camera {
     pub height: u32,
     /// Frames per second.
     pub framerate: u32,
+    pub idle: Idle,
+}
+
+/// What the device does while nobody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Idle {
+    /// Source and encoder run.
+    #[default]
+    Warm,
+    /// The source runs, and the encoder is given no frames.
+    EncoderOff,
+    /// Camera and microphone are closed, from the start on until somebody watches.
+    CameraOff,
 }
 
 #[derive(Debug, Clone)]

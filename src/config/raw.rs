@@ -30,6 +30,7 @@ pub(super) struct Camera {
     pub width: i64,
     pub height: i64,
     pub framerate: i64,
+    pub idle: String,
 }
 
 #[derive(Debug, Deserialize)]

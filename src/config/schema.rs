@@ -53,6 +53,11 @@ pub(super) static KEYS: &[Key] = &[
         "an integer from 1 to 120 (frames per second)",
     ),
     key(
+        "camera.idle",
+        Kind::Text,
+        "\"warm\", \"encoder-off\" or \"camera-off\"",
+    ),
+    key(
         "encoder.bitrate",
         Kind::Integer,
         "an integer from 50000 to 50000000 (bits per second)",

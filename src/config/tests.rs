@@ -97,7 +97,7 @@ fn a_slip_of_the_finger_is_told_with_place_and_remedy() {
         complaints("zoom = 2"),
         [
             "perch.toml:9:1: camera.zoom: unknown key; allowed here: profile, device, width, \
-             height, framerate"
+             height, framerate, idle"
         ]
     );
 }
@@ -118,7 +118,7 @@ fn wrong_types_are_told_with_what_was_found_and_what_is_allowed() {
     assert_eq!(
         complaints("encoder = 3"),
         [
-            "perch.toml:9:1: camera.encoder: unknown key; allowed here: profile, device, width, height, framerate"
+            "perch.toml:9:1: camera.encoder: unknown key; allowed here: profile, device, width, height, framerate, idle"
         ]
     );
     assert_eq!(
@@ -136,6 +136,7 @@ fn impossible_values_are_refused() {
         ("height = -2", "camera.height"),
         ("framerate = 0", "camera.framerate"),
         ("framerate = 121", "camera.framerate"),
+        ("idle = 'cold'", "camera.idle"),
         ("framerate = 99999999999999999999", "camera.framerate"),
         (
             "device = '/dev/video0\" ! filesink location=\"x'",
@@ -192,6 +193,19 @@ fn impossible_values_are_refused() {
     }
     let title = "x".repeat(121);
     assert!(complaints(&format!("[stream]\ntitle = '{title}'"))[0].contains("121 characters"));
+}
+
+#[test]
+fn what_the_device_does_while_nobody_watches_is_one_of_three() {
+    assert_eq!(read(MINIMAL).unwrap().camera.idle, Idle::Warm);
+    for (text, idle) in [
+        ("warm", Idle::Warm),
+        ("encoder-off", Idle::EncoderOff),
+        ("camera-off", Idle::CameraOff),
+    ] {
+        let config = read(&format!("{MINIMAL}idle = '{text}'")).unwrap();
+        assert_eq!(config.camera.idle, idle);
+    }
 }
 
 #[test]

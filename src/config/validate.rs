@@ -12,7 +12,7 @@ use std::{
 use url::Url;
 
 use super::{
-    Audio, Camera, Config, EmbeddedLobby, Encoder, Ice, IceAuth, IceServer, Lobby, LobbyAuth,
+    Audio, Camera, Config, EmbeddedLobby, Encoder, Ice, IceAuth, IceServer, Idle, Lobby, LobbyAuth,
     Metrics, Stream, Viewers, ice,
     problem::{Origin, Problem, shown},
     raw::{self, Raw},
@@ -185,6 +185,19 @@ impl Check<'_> {
             width: self.size("camera.width", raw.width),
             height: self.size("camera.height", raw.height),
             framerate: self.integer("camera.framerate", raw.framerate, 1..=120),
+            idle: self.idle(&raw.idle),
+        }
+    }
+
+    fn idle(&mut self, text: &str) -> Idle {
+        match text {
+            "warm" => Idle::Warm,
+            "encoder-off" => Idle::EncoderOff,
+            "camera-off" => Idle::CameraOff,
+            other => {
+                self.refuse("camera.idle", shown(other));
+                Idle::CameraOff
+            }
         }
     }
 

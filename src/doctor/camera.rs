@@ -249,6 +249,8 @@ async fn encoder(
     deadline: Instant,
 ) -> Finding {
     match daemon {
+        // It has closed its camera, which is free to be tried.
+        Daemon::Tells(status) if status.camera.off.as_deref() == Some("camera") => {}
         Daemon::Tells(status) => return by_the_daemon(status, config),
         // It may use the camera, or be about to.
         Daemon::Mute if plan.device.is_some() => {
@@ -305,6 +307,10 @@ fn by_the_daemon(status: &Status, config: &Config) -> Finding {
             );
             slow(fps, wanted).unwrap_or_else(|| Finding::ok(ENCODER, what))
         }
+        _ if camera.state == "idle" => Finding::note(
+            ENCODER,
+            "not tried: nobody watches, and the daemon lets its encoder rest until somebody does",
+        ),
         (_, why) => Finding::fault(
             ENCODER,
             format!(
@@ -443,6 +449,19 @@ mod tests {
         assert!(!may_have(&status, &plan));
         status.camera.device = plan.device.clone();
         assert!(may_have(&status, &plan));
+    }
+
+    #[test]
+    fn an_encoder_that_rests_for_want_of_viewers_is_no_fault() {
+        let mut status = Status::default();
+        status.camera.state = "idle".into();
+        status.camera.off = Some("encoder".into());
+        status.camera.fps = Some(0.0);
+        let text = "[embedded_lobby]\nenabled = true\n";
+        let config = Config::from_text(Path::new("perch.toml"), text).unwrap();
+        let found = by_the_daemon(&status, &config);
+        assert_eq!(found.level, Level::Note);
+        assert!(found.what.contains("nobody watches"), "{}", found.what);
     }
 
     fn judged(trial: &Trial) -> Finding {

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod adaptation;
+pub mod demand;
 pub mod end;
 pub mod limits;
 mod log;
@@ -29,6 +30,7 @@ use tracing::{debug, trace, warn};
 use self::{
     action::Action,
     adaptation::{Adaptation, Decision, Rates, Why},
+    demand::Demand,
     end::Rebuild,
     roster::{Roster, SparePlan},
     snapshot::{HostSnapshot, Watching},
@@ -42,13 +44,13 @@ use crate::{
         branch::{Branch, Change},
         camera::{
             Camera,
-            status::{CameraState, CameraStatus},
+            status::{CameraState, CameraStatus, Caption},
         },
     },
     network::{self, Network},
     signaling::{
         client::{LineCommand, LineEvent},
-        message::{Outgoing, StreamId},
+        message::{Outgoing, Shown, StreamId},
     },
     systemd,
 };
@@ -128,11 +130,12 @@ pub async fn run(
     let mut links = links;
     let known_network = links.network.borrow_and_update().clone();
     let mut camera_status = links.camera.status();
-    let slate = camera_status.borrow_and_update().slate;
+    let shown = shown(&camera_status.borrow_and_update());
     let mut host = Host {
         roster: Roster::new(viewers.max, viewers.candidates).with_spares(spares),
         adaptation: Adaptation::new(rates),
         branches: HashMap::new(),
+        demand: Demand::default(),
         outbox: VecDeque::new(),
         outbox_overflowed: false,
         tally: Tally::default(),
@@ -142,7 +145,7 @@ pub async fn run(
         camera_status,
         links,
     };
-    host.roster.camera(slate);
+    host.roster.camera(shown);
     let outcome = host.serve(shutdown).await;
     host.take_down().await;
     outcome
@@ -160,10 +163,8 @@ enum Input {
     Line(LineEvent),
     Media(MediaEvent),
     Network(Network),
-    /// The camera's status is another; whether viewers are shown the slate now.
-    Camera {
-        slate: bool,
-    },
+    /// The camera's status is another; what viewers are shown now.
+    Camera(Shown),
 }
 
 #[derive(Debug)]
@@ -171,6 +172,7 @@ struct Host {
     roster: Roster,
     adaptation: Adaptation,
     branches: HashMap<BranchId, Branch>,
+    demand: Demand,
     /// Never waited for: a line that is slow to take messages holds up nobody's media.
     outbox: VecDeque<Outgoing>,
     outbox_overflowed: bool,
@@ -207,14 +209,17 @@ impl Host {
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
                 Input::Network(now) => self.network(now),
-                Input::Camera { slate } => {
-                    self.roster.camera(slate);
+                Input::Camera(shown) => {
+                    self.roster.camera(shown);
                     let picture = self.camera_status.borrow().picture.clone();
                     if let Some(picture) = picture {
                         self.adaptation.adjustable(picture.adjustable, now());
                     }
                 }
             }
+            // First of all, as a camera takes longer to start than anything else.
+            self.demand.watch(self.roster.viewers(), now());
+            self.links.camera.want(self.demand.is_wanted());
             self.adapt();
             self.carry_out()?;
             self.show_status();
@@ -231,6 +236,7 @@ impl Host {
         tokio::select! {
             () = shutdown => Ok(Input::ShutDown),
             () = until(deadline) => Ok(Input::Deadline),
+            () = until(self.demand.deadline()) => Ok(Input::Deadline),
             () = until(self.next_feed) => Ok(Input::Feed),
             permit = links.line.reserve(), if !self.outbox.is_empty() => {
                 let permit = permit.map_err(|_| HostError::TaskGone("line"))?;
@@ -241,8 +247,8 @@ impl Host {
             }
             Some(answer) = links.questions.recv() => Ok(Input::Question(answer)),
             network = network::next(&mut links.network) => Ok(Input::Network(network)),
-            slate = next_slate(&mut self.camera_status) => slate
-                .map(|slate| Input::Camera { slate })
+            shown = next_shown(&mut self.camera_status) => shown
+                .map(Input::Camera)
                 .ok_or(HostError::TaskGone("camera")),
             event = links.line_events.recv() => {
                 event.map(Input::Line).ok_or(HostError::TaskGone("line"))
@@ -514,11 +520,21 @@ impl Host {
     }
 }
 
-/// Whether viewers are shown the slate, as soon as the camera's status is another one; `None` where the camera's task is
+/// The camera's picture, or the slate. A camera that is off while nobody watches shows neither, which is nobody's
+/// concern: whoever comes is shown its picture.
+fn shown(status: &CameraStatus) -> Shown {
+    match (status.slate, status.caption) {
+        (false, _) => Shown::Live,
+        (true, Caption::Waiting) => Shown::Waiting,
+        (true, Caption::Lost) => Shown::Lost,
+    }
+}
+
+/// What viewers are shown, as soon as the camera's status is another one; `None` where the camera's task is
 /// gone and has not said that it ends: it has panicked.
-async fn next_slate(status: &mut watch::Receiver<CameraStatus>) -> Option<bool> {
+async fn next_shown(status: &mut watch::Receiver<CameraStatus>) -> Option<Shown> {
     match status.changed().await {
-        Ok(()) => Some(status.borrow_and_update().slate),
+        Ok(()) => Some(shown(&status.borrow_and_update())),
         Err(_) if matches!(status.borrow().state, CameraState::Ended { .. }) => {
             std::future::pending().await
         }

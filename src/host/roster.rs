@@ -73,8 +73,6 @@ pub struct Roster {
     network_changed: Option<Instant>,
     /// What viewers are shown.
     shown: Shown,
-    /// The camera has given a picture at some time.
-    had_picture: bool,
     /// The stream that the lobby knows now; `None` while the line is down.
     stream: Option<StreamId>,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -102,7 +100,6 @@ impl Roster {
             door: Door::new(max),
             network_changed: None,
             shown: Shown::Live,
-            had_picture: false,
             stream: None,
             viewers: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -216,14 +213,8 @@ impl Roster {
         self.fill_room(now);
     }
 
-    /// Viewers are shown the slate, or the camera's picture.
-    pub fn camera(&mut self, slate: bool) {
-        self.had_picture |= !slate;
-        let shown = match (slate, self.had_picture) {
-            (false, _) => Shown::Live,
-            (true, true) => Shown::Lost,
-            (true, false) => Shown::Waiting,
-        };
+    /// What viewers are shown: the slate, or the camera's picture.
+    pub fn camera(&mut self, shown: Shown) {
         if mem::replace(&mut self.shown, shown) != shown {
             self.tell_shown();
         }

@@ -15,6 +15,7 @@ mod second;
 mod slate;
 mod sound;
 pub mod status;
+mod valve;
 
 use std::{
     fmt,
@@ -40,7 +41,7 @@ use super::{
     ice::IceServers,
     profile::{LaunchText, Plan, ProfileError},
 };
-use crate::config::{Config, Ice};
+use crate::config::{Config, Ice, Idle};
 
 /// How the launch text is found, anew for each start: hardware changes. Asks drivers: may block.
 pub type Planning = Arc<dyn Fn() -> Result<Plan, ProfileError> + Send + Sync>;
@@ -63,6 +64,9 @@ pub enum CameraError {
 #[derive(Clone)]
 pub struct CameraSettings {
     pub planning: Planning,
+    /// The same for whatever camera may come, without a look at any.
+    pub rehearsal: Planning,
+    pub idle: Idle,
     /// Frames per second that are wanted; how long a silence is too long depends on it.
     pub framerate: u32,
     /// The encoder's own, where it is known; how long a slate may be shown while frames come depends on it.
@@ -87,8 +91,11 @@ impl CameraSettings {
             elements: Vec::new(),
             text,
         };
+        let planning: Planning = Arc::new(move || Ok(plan.clone()));
         Self {
-            planning: Arc::new(move || Ok(plan.clone())),
+            rehearsal: planning.clone(),
+            planning,
+            idle: Idle::Warm,
             framerate: 30,
             keyframe_interval: None,
             sound,
@@ -101,6 +108,7 @@ impl CameraSettings {
 impl fmt::Debug for CameraSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CameraSettings")
+            .field("idle", &self.idle)
             .field("framerate", &self.framerate)
             .field("sound", &self.sound)
             .field("profile_level_id", &self.profile_level_id)
@@ -110,9 +118,11 @@ impl fmt::Debug for CameraSettings {
 
 impl From<&Config> for CameraSettings {
     fn from(config: &Config) -> Self {
-        let wanted = config.clone();
+        let (wanted, rehearsed) = (config.clone(), config.clone());
         Self {
             planning: Arc::new(move || devices::plan(&wanted)),
+            rehearsal: Arc::new(move || devices::plan_without_hardware(&rehearsed)),
+            idle: config.camera.idle,
             framerate: config.camera.framerate,
             keyframe_interval: Some(config.encoder.keyframe_interval),
             sound: config.audio.enabled,
@@ -148,6 +158,7 @@ struct Shared {
     counters: Arc<CameraCounters>,
     status: watch::Receiver<CameraStatus>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
+    wanted: watch::Sender<bool>,
     events: mpsc::UnboundedSender<MediaEvent>,
 }
 
@@ -182,7 +193,7 @@ pub(super) struct Feed {
 }
 
 impl Camera {
-    /// Opens the camera and returns as soon as its first start is under way, or waits for hardware. From
+    /// Opens the camera and returns as soon as its first start is under way, or waits for hardware or a viewer. From
     /// then on it is looked after: what viewers see, [`Camera::status`] tells. An error is one that no
     /// restart of the camera mends.
     pub async fn open(
@@ -208,6 +219,7 @@ impl Camera {
         let now = std::time::Instant::now();
         let (status, shown) = watch::channel(CameraStatus::starting(now, now, BUDGET));
         let (stop, asked_to_stop) = oneshot::channel();
+        let (wanted, hears_wanted) = watch::channel(false);
         let (opened, outcome) = oneshot::channel();
         let (says, said) = mpsc::unbounded_channel();
         let (launch, text) = watch::channel(None);
@@ -231,6 +243,7 @@ impl Camera {
         tokio::spawn(second_rendition.keep());
         let keeper = Keeper {
             planning: settings.planning,
+            rehearsal: settings.rehearsal,
             taps: Taps {
                 time: time.clone(),
                 outlet: video.first.clone(),
@@ -240,6 +253,7 @@ impl Camera {
             },
             said,
             keyframe_wanted: keyframe_wanted.clone(),
+            wanted: hears_wanted,
             status,
             profile_level_id,
             sound: launch,
@@ -252,7 +266,7 @@ impl Camera {
             opened: Some(opened),
         };
         let pace = Pace::of(settings.framerate, settings.keyframe_interval);
-        tokio::spawn(keeper.keep(pace));
+        tokio::spawn(keeper.keep(pace, settings.idle));
         let camera = Self {
             shared: Arc::new(Shared {
                 video,
@@ -266,6 +280,7 @@ impl Camera {
                 counters,
                 status: shown,
                 stop: Mutex::new(Some(stop)),
+                wanted,
                 events,
             }),
         };
@@ -305,6 +320,15 @@ impl Camera {
         self.shared.second_wanted.send_if_modified(|before| {
             let changed = *before != wanted;
             *before = wanted;
+            changed
+        });
+    }
+
+    /// Whether anybody wants to watch; nobody does before this is said. What follows is [`CameraSettings::idle`]'s.
+    pub fn want(&self, wanted: bool) {
+        self.shared.wanted.send_if_modified(|shown| {
+            let changed = *shown != wanted;
+            *shown = wanted;
             changed
         });
     }

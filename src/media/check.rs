@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
-    devices,
+    devices::{self, ANY_CAMERA},
     profile::{Plan, ProfileError, Profiles},
 };
 use crate::config::Config;
@@ -200,9 +200,6 @@ fn in_packages(error: &ProfileError) -> String {
         names.join(" or ")
     )
 }
-
-/// Stands for whichever camera will be there.
-const ANY_CAMERA: &str = "any";
 
 /// The element's name, and the Debian package to install where it is known.
 fn with_package(element: &str) -> String {

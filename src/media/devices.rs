@@ -15,12 +15,29 @@ use crate::config::Config;
 /// Names a directory that is looked through instead of the one beside the binary.
 const DATA_DIR: &str = "PERCH_DATA_DIR";
 
+/// Stands for whichever camera will be there.
+pub(super) const ANY_CAMERA: &str = "any";
+
 /// The launch text for this configuration on this machine, found anew at every call. Probes the
 /// cameras: call it off the loop, after `gst::init`.
 pub fn plan(config: &Config) -> Result<Plan, ProfileError> {
     let profiles = profiles()?;
     let hardware = hardware(&profiles);
     profiles.plan(&with_resolved_device(config), &hardware)
+}
+
+/// The same as if the camera were there, which is not looked for: nothing is opened.
+pub fn plan_without_hardware(config: &Config) -> Result<Plan, ProfileError> {
+    let profiles = profiles()?;
+    let hardware = Hardware {
+        cameras: Vec::new(),
+        elements: installed(&profiles),
+    };
+    let mut config = config.clone();
+    if config.camera.device.is_empty() {
+        ANY_CAMERA.clone_into(&mut config.camera.device);
+    }
+    profiles.plan(&config, &hardware)
 }
 
 /// GStreamer as it runs here, which need not be the one that was built against.

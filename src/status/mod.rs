@@ -71,8 +71,10 @@ pub struct LobbyStatus {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CameraStatus {
-    /// `starting`, `live`, `silent`, `stopping`, `waiting` or `ended`.
+    /// `starting`, `live`, `silent`, `stopping`, `waiting`, `idle` or `ended`.
     pub state: String,
+    /// `encoder` or `camera`: what is off while nobody watches, where it is idle.
+    pub off: Option<String>,
     pub for_s: f64,
     /// Whether viewers are shown the slate instead of its picture.
     pub slate: bool,

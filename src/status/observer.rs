@@ -163,7 +163,11 @@ fn unfit(lobby: &LobbyStatus, camera: &CameraStatus, room: Result<(), String>) -
         Some(why) => format!("{what}: {why}"),
         None => what.to_owned(),
     };
-    if camera.state != "live" {
+    // Off for want of viewers, it starts for the first; on its way it is missed only once viewers see the slate for it.
+    let on_the_way = matches!(camera.state.as_str(), "starting" | "stopping");
+    let starts_for_viewers = on_the_way && camera.fault.is_none() && !camera.slate;
+    let serves = matches!(camera.state.as_str(), "live" | "idle") || starts_for_viewers;
+    if !serves {
         let what = format!("the camera gives no picture ({})", camera.state);
         return Some(because(&what, &camera.why));
     }
@@ -397,8 +401,19 @@ mod tests {
             Some("there is no line to the lobby: nobody listens")
         );
         for state in ["starting", "silent", "waiting", "stopping", "ended"] {
-            let why = unfit(&lobby("live", None), &camera(state)).expect(state);
+            let covered = CameraStatus {
+                slate: true,
+                ..camera(state)
+            };
+            let why = unfit(&lobby("live", None), &covered).expect(state);
             assert!(why.contains(state), "{why}");
+        }
+        for state in ["idle", "starting"] {
+            let served = unfit(&lobby("live", None), &camera(state));
+            assert_eq!(
+                served, None,
+                "a camera that is off starts for the first viewer"
+            );
         }
         let covered = CameraStatus {
             slate: true,

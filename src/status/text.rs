@@ -109,6 +109,9 @@ impl fmt::Display for CameraLine<'_> {
         {
             write!(f, ", {what}")?;
         }
+        if let Some(off) = &camera.off {
+            write!(f, "; nobody watches, {off} off until somebody does")?;
+        }
         if let Some(why) = &camera.why {
             write!(f, "; {why}")?;
         }

@@ -178,7 +178,8 @@ impl Onlooker {
             }
             Input::Camera(slate) => {
                 self.slate = slate;
-                return self.roster.camera(slate);
+                let shown = if slate { Shown::Lost } else { Shown::Live };
+                return self.roster.camera(shown);
             }
             Input::Pass(time) => {
                 self.now += time;

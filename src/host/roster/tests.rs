@@ -328,22 +328,22 @@ fn said_of_camera(bench: &mut Bench) -> Vec<(String, Shown)> {
 #[test]
 fn the_lobby_hears_when_viewers_are_shown_something_else() {
     let mut bench = Bench::live(1);
-    let say = |bench: &mut Bench, slate| {
-        bench.roster.camera(slate);
+    let say = |bench: &mut Bench, shown| {
+        bench.roster.camera(shown);
         said_of_camera(bench)
     };
     let of = |stream: &str, shown| vec![(stream.to_owned(), shown)];
-    assert_eq!(say(&mut bench, true), of("s1", Shown::Waiting));
-    assert_eq!(say(&mut bench, true), []);
-    assert_eq!(say(&mut bench, false), of("s1", Shown::Live));
-    assert_eq!(say(&mut bench, true), of("s1", Shown::Lost));
+    assert_eq!(say(&mut bench, Shown::Waiting), of("s1", Shown::Waiting));
+    assert_eq!(say(&mut bench, Shown::Waiting), []);
+    assert_eq!(say(&mut bench, Shown::Live), of("s1", Shown::Live));
+    assert_eq!(say(&mut bench, Shown::Lost), of("s1", Shown::Lost));
 
     // A new stream is taken for live, so it is said only where that is wrong.
     let (roster, now) = (&mut bench.roster, bench.now);
     roster.line_live(StreamId::new("s2"), now);
     assert_eq!(said_of_camera(&mut bench), of("s2", Shown::Lost));
     bench.roster.line_lost("gone".into(), now);
-    assert_eq!(say(&mut bench, false), []);
+    assert_eq!(say(&mut bench, Shown::Live), []);
     bench.roster.line_live(StreamId::new("s3"), now);
     assert_eq!(said_of_camera(&mut bench), []);
 }

@@ -5,25 +5,37 @@
 //!    ┌──────────────── Waiting ◀───────┐
 //!    ▼                                 │
 //! Starting ──▶ Live ⇄ Silent ──▶ Stopping ──▶ Ended
+//!    ▲          ⇅                      │
+//!    └──────── Idle ◀──────────────────┘
 //! ```
+//! Idle is where nobody watches, unless the camera is to be kept warm: with its encoder off it comes from Live and
+//! goes back there, with the whole camera off it comes out of every state and goes through a start.
+//!
 //! One input, then drain [`Care::next_action`]; [`Care::tick`] is called every [`TICK`].
 //!
 //! What always holds:
 //! - nothing is started before the former run has stopped;
-//! - every state has a deadline, Live by its frames: past it something happens;
+//! - every state has a deadline, Live by its frames: past it something happens. Only Idle has none;
+//! - while nobody watches, a camera that is to be off is neither started nor missed: no fault, no slate;
 //! - a camera that is not there is waited for, for ever; what a restart could break more than mend (an
 //!   encoder, a driver: a Raspberry Pi's firmware dies of a hundred rebuilds) has a budget;
-//! - no viewer is an input here.
+//! - no viewer is an input here, but whether there is any.
 
+mod idle;
 mod pace;
+mod words;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-pub use self::pace::Pace;
-use super::status::{CameraState, CameraStatus, Fault, Picture};
+pub use self::{
+    pace::Pace,
+    words::{Action, Report, Seen},
+};
+use super::status::{CameraState, CameraStatus, Caption, Fault, Off, Picture};
+use crate::config::Idle;
 
 /// How often the frames are counted.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -48,73 +60,6 @@ const SAID_AGAIN: Duration = Duration::from_secs(3600);
 /// Requests for a keyframe while a camera that is back has not given one.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
-/// What was seen of the camera so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
-    /// Frames that left the source.
-    pub source: u64,
-    /// Frames that left the encoder.
-    pub encoded: u64,
-    /// Whether viewers are shown the slate: a keyframe of the camera's ends it.
-    pub slate: bool,
-}
-
-/// To be carried out in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Plan, build and start.
-    Start,
-    /// Take down what was started; [`Care::stopped`] is awaited, also where nothing was.
-    Stop,
-    ShowSlate(Caption),
-    /// Ask the encoder for a keyframe.
-    WantKeyframe,
-    /// For the log; nothing follows from it.
-    Report(Report),
-    /// The process has to end.
-    GiveUp {
-        why: String,
-    },
-}
-
-/// What the slate says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caption {
-    /// There was no picture yet.
-    Waiting,
-    /// The picture was lost.
-    Lost,
-}
-
-/// What happened, for the log: one for each change, none for each try.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// The first picture.
-    Live {
-        took: Duration,
-    },
-    Lost {
-        fault: Fault,
-        why: String,
-    },
-    Back {
-        after: Duration,
-    },
-    /// The camera is waited for.
-    Waiting {
-        fault: Fault,
-        why: String,
-        retry_in: Duration,
-    },
-    /// A restart that the budget pays for.
-    Restarting {
-        fault: Fault,
-        why: String,
-        retry_in: Duration,
-        spent: u32,
-    },
-}
-
 #[derive(Debug)]
 enum State {
     Starting {
@@ -132,20 +77,29 @@ enum State {
         deadline: Instant,
         then: Then,
     },
-    Waiting {
-        until: Instant,
-        retry_in: Duration,
-        fault: Fault,
-        why: String,
+    Waiting(Wait),
+    Idle {
+        /// What went wrong the last time, and when it may be tried again: nobody gets round that by leaving.
+        held: Option<Wait>,
     },
     Ended {
         why: Option<String>,
     },
 }
 
+/// The time between two tries.
+#[derive(Debug, Clone)]
+struct Wait {
+    until: Instant,
+    retry_in: Duration,
+    fault: Fault,
+    why: String,
+}
+
 #[derive(Debug)]
 enum Then {
     Again { fault: Fault, why: String },
+    Idle,
     End,
 }
 
@@ -161,6 +115,9 @@ struct Trouble {
 #[derive(Debug)]
 pub struct Care {
     pace: Pace,
+    idle: Idle,
+    /// Whether anybody watches.
+    wanted: bool,
     state: State,
     since: Instant,
     seen: Seen,
@@ -170,7 +127,9 @@ pub struct Care {
     asked_for_keyframe: Option<Instant>,
     /// Since when frames of this run come, and viewers see the slate all the same.
     unkeyed_since: Option<Instant>,
+    /// Since the camera was last off.
     had_picture: bool,
+    caption: Caption,
     /// `None` while there is a picture.
     trouble: Option<Trouble>,
     /// There was a camera to build a pipeline for.
@@ -185,10 +144,12 @@ pub struct Care {
 }
 
 impl Care {
-    /// A camera that is to be started now.
-    pub fn new(pace: Pace, now: Instant) -> Self {
+    /// A camera that is to be started now, or as soon as somebody watches. Nobody does yet.
+    pub fn new(pace: Pace, idle: Idle, now: Instant) -> Self {
         let mut care = Self {
             pace,
+            idle,
+            wanted: false,
             state: State::Ended { why: None },
             since: now,
             seen: Seen::default(),
@@ -198,6 +159,7 @@ impl Care {
             asked_for_keyframe: None,
             unkeyed_since: None,
             had_picture: false,
+            caption: Caption::Waiting,
             trouble: Some(Trouble {
                 since: now,
                 said: None,
@@ -208,8 +170,13 @@ impl Care {
             spent: VecDeque::new(),
             actions: VecDeque::new(),
         };
-        care.actions.push_back(Action::ShowSlate(Caption::Waiting));
-        care.start(None, now);
+        if care.is_closed_for_want_of_viewers() {
+            care.let_rest(Off::Camera);
+            care.idle(None, now);
+        } else {
+            care.show_slate(Caption::Waiting);
+            care.start(None, now);
+        }
         care
     }
 
@@ -243,23 +210,22 @@ impl Care {
             State::Stopping { deadline, then } => {
                 let fault = match then {
                     Then::Again { fault, .. } => Some(*fault),
-                    Then::End => None,
+                    Then::Idle | Then::End => None,
                 };
                 (CameraState::Stopping { fault }, *deadline)
             }
-            State::Waiting {
-                until,
-                retry_in,
-                fault,
-                why,
-            } => (
+            State::Waiting(wait) => (
                 CameraState::Waiting {
-                    fault: *fault,
-                    why: why.clone(),
-                    retry_in: *retry_in,
-                    retry_at: *until,
+                    fault: wait.fault,
+                    why: wait.why.clone(),
+                    retry_in: wait.retry_in,
+                    retry_at: wait.until,
                 },
-                *until,
+                wait.until,
+            ),
+            State::Idle { .. } => (
+                CameraState::Idle { off: self.off() },
+                self.last_tick + self.pace.slate_after,
             ),
             State::Ended { why } => (CameraState::Ended { why: why.clone() }, self.last_tick),
         };
@@ -267,6 +233,7 @@ impl Care {
             state,
             since: self.since,
             slate: self.seen.slate,
+            caption: self.caption,
             good_until: deadline + LENIENCE,
             picture,
             restarts: u32::try_from(self.spent.len()).unwrap_or(u32::MAX),
@@ -295,6 +262,9 @@ impl Care {
                 let fault = self.silent_part(now);
                 self.fault(fault, no_frame(fault, START_WITHIN), now);
             }
+            State::Starting { .. } if self.waits_for_start(now) => {
+                self.show_slate(Caption::Waiting);
+            }
             State::Live { .. } if silence >= self.pace.slate_after => self.silent(now),
             State::Live { .. } if self.waits_for_keyframe(now) => {
                 let time = self.pace.keyframe_within.as_secs();
@@ -306,6 +276,7 @@ impl Care {
                 // Frames that viewers cannot be shown are no sign that it works.
                 let steady = !seen.slate && now.saturating_duration_since(*since) >= STEADY;
                 self.look_after_picture(steady, now);
+                self.rest_encoder(now);
             }
             State::Silent { .. } if flows => self.live(now),
             State::Silent { .. } if silence >= self.pace.restart_after => {
@@ -313,10 +284,8 @@ impl Care {
                 self.fault(fault, no_frame(fault, self.pace.restart_after), now);
             }
             State::Stopping { deadline, .. } if now >= *deadline => self.hangs(now),
-            State::Waiting {
-                until, fault, why, ..
-            } if now >= *until => {
-                let after = (*fault, why.clone());
+            State::Waiting(wait) if now >= wait.until => {
+                let after = (wait.fault, wait.why.clone());
                 self.start(Some(after), now);
             }
             _ => {}
@@ -330,11 +299,16 @@ impl Care {
 
     /// The camera cannot be started, or an element of it failed. What follows in the same run is its echo.
     pub fn failed(&mut self, fault: Fault, why: String, now: Instant) {
-        if matches!(
-            self.state,
-            State::Starting { .. } | State::Live { .. } | State::Silent { .. }
-        ) {
-            self.fault(fault, why, now);
+        match self.state {
+            State::Starting { .. } | State::Live { .. } | State::Silent { .. } => {
+                self.fault(fault, why, now);
+            }
+            // Only the encoder rests; a source that fails is mended before anybody comes.
+            State::Idle { .. } if self.off() == Off::Encoder => {
+                self.actions.push_back(Action::Wake);
+                self.fault(fault, why, now);
+            }
+            _ => {}
         }
     }
 
@@ -348,18 +322,25 @@ impl Care {
                 then: Then::Again { fault, why },
                 ..
             } => self.wait(fault, why, now),
+            State::Stopping {
+                then: Then::Idle, ..
+            } => self.idle(None, now),
             _ => self.since = now,
         }
     }
 
     /// Stops for good.
     pub fn shut_down(&mut self, now: Instant) {
+        let off = self.off();
         match &mut self.state {
             State::Starting { .. } | State::Live { .. } | State::Silent { .. } => {
                 self.stop(Then::End, now);
             }
             State::Stopping { then, .. } => *then = Then::End,
-            State::Waiting { .. } => self.enter(State::Ended { why: None }, now),
+            State::Idle { .. } if off == Off::Encoder => self.stop(Then::End, now),
+            State::Idle { .. } | State::Waiting(_) => {
+                self.enter(State::Ended { why: None }, now);
+            }
             State::Ended { .. } => {}
         }
     }
@@ -415,6 +396,13 @@ impl Care {
             self.unkeyed_since.get_or_insert(now);
         }
         self.look_after_picture(false, now);
+        self.rest_encoder(now);
+    }
+
+    /// Whether a start takes so long that viewers would take nothing at all for an answer.
+    fn waits_for_start(&self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since);
+        !self.seen.slate && passed >= self.pace.slate_after
     }
 
     /// Whether frames have come for too long without one that ends the slate.
@@ -461,8 +449,16 @@ impl Care {
                 said: None,
             });
             self.report(Report::Lost { fault, why });
-            self.actions.push_back(Action::ShowSlate(Caption::Lost));
+            self.show_slate(Caption::Lost);
+        } else if !self.seen.slate {
+            self.show_slate(Caption::Waiting);
         }
+    }
+
+    fn show_slate(&mut self, caption: Caption) {
+        self.caption = caption;
+        self.seen.slate = true;
+        self.actions.push_back(Action::ShowSlate(caption));
     }
 
     fn fault(&mut self, fault: Fault, why: String, now: Instant) {
@@ -482,7 +478,7 @@ impl Care {
         };
         let reason = match then {
             Then::Again { why, .. } => format!("{why}; and "),
-            Then::End => String::new(),
+            Then::Idle | Then::End => String::new(),
         };
         let why = format!(
             "{reason}the camera does not stop within {} s: a driver or an encoder hangs, and only a new process frees it",
@@ -530,16 +526,16 @@ impl Care {
         } else {
             self.say_waiting(fault, &why, retry_in, now);
         }
-        let until = now + retry_in;
-        self.enter(
-            State::Waiting {
-                until,
-                retry_in,
-                fault,
-                why,
-            },
-            now,
-        );
+        let wait = Wait {
+            until: now + retry_in,
+            retry_in,
+            fault,
+            why,
+        };
+        self.enter(State::Waiting(wait), now);
+        if self.is_closed_for_want_of_viewers() {
+            self.close(now);
+        }
     }
 
     /// What was built, or costs, is restarted ever more slowly until it has run steadily: a plug with a

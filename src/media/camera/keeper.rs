@@ -17,10 +17,12 @@ use super::{
     pipeline::{self, Run, Said, Taps, Unprepared},
     second::Recipe,
     slate::{self, Slate},
-    status::{CameraState, CameraStatus, Fault, Picture},
+    status::{CameraState, CameraStatus, Fault, Off, Picture},
+    valve::Valve,
 };
 use crate::{
     clock::{milliseconds, now},
+    config::Idle,
     media::{CameraEvent, MediaEvent, bus::About, h264},
 };
 
@@ -30,9 +32,13 @@ const WARNINGS: usize = 16;
 /// What the keeper is given.
 pub struct Keeper {
     pub planning: Planning,
+    /// The same without a look at the hardware: for a camera that is not to be opened yet.
+    pub rehearsal: Planning,
     pub taps: Taps,
     pub said: mpsc::UnboundedReceiver<(u64, Said)>,
     pub keyframe_wanted: Arc<Notify>,
+    /// Whether anybody watches.
+    pub wanted: watch::Receiver<bool>,
     pub status: watch::Sender<CameraStatus>,
     /// What offers say of the picture.
     pub profile_level_id: watch::Sender<String>,
@@ -54,8 +60,17 @@ pub struct Keeper {
 
 /// Work that has come back from a blocking thread.
 enum Done {
+    /// Nothing was started, because nobody watches; whether it could have been.
+    Rehearsed(Result<(), CameraError>),
     Prepared(Result<Run, Unprepared>),
-    Playing { number: u64, started: bool },
+    /// The encoder has been asked for a keyframe, and may be given frames again.
+    Asked {
+        number: u64,
+    },
+    Playing {
+        number: u64,
+        started: bool,
+    },
     Stopped,
 }
 
@@ -80,10 +95,10 @@ struct Keeping {
 
 impl Keeper {
     /// Looks after the camera until it is stopped or given up.
-    pub async fn keep(self, pace: Pace) {
+    pub async fn keep(self, pace: Pace, idle: Idle) {
         let mut keeping = Keeping {
             it: self,
-            care: Care::new(pace, now()),
+            care: Care::new(pace, idle, now()),
             run: None,
             picture: None,
             number: 0,
@@ -106,6 +121,9 @@ impl Keeping {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = false;
+        if self.care.is_idle() {
+            self.rehearse();
+        }
         loop {
             self.carry_out();
             self.show_status();
@@ -122,6 +140,10 @@ impl Keeping {
                 _ = &mut self.it.stop, if !stopping => {
                     stopping = true;
                     self.care.shut_down(now());
+                }
+                Ok(()) = self.it.wanted.changed() => {
+                    let wanted = *self.it.wanted.borrow_and_update();
+                    self.care.want(wanted, now());
                 }
                 _ = ticks.tick() => self.look(),
                 _ = pictures.tick() => {
@@ -152,7 +174,7 @@ impl Keeping {
             .picture
             .as_ref()
             .and_then(|picture| picture.device.as_deref());
-        if self.care.is_silent()
+        if (self.care.is_silent() || self.care.is_idle())
             && let Some(device) = device
             && pipeline::is_missing(device)
         {
@@ -229,10 +251,57 @@ impl Keeping {
                     self.it.keyframe_wanted.notify_one();
                     self.it.second_keyframe_wanted.notify_one();
                 }
+                Action::Rest(off) => self.rest(off),
+                Action::Wake => self.wake(),
                 Action::Report(report) => self.report(&report),
                 Action::GiveUp { why } => self.give_up(why),
             }
         }
+    }
+
+    /// The sound goes with the camera: who is not seen is not heard either.
+    fn rest(&mut self, off: Off) {
+        self.it.taps.outlet.rest();
+        match off {
+            Off::Encoder => {
+                if let Some(valve) = self.valve() {
+                    valve.close();
+                }
+            }
+            Off::Camera => self.say_sound(None),
+        }
+    }
+
+    /// An encoder that has run before gives a keyframe first: it is asked for one before it is given a frame.
+    fn wake(&mut self) {
+        self.it.taps.outlet.wake();
+        let Some(run) = self.run.as_ref().filter(|run| run.valve.is_some()) else {
+            return;
+        };
+        let (number, pipeline) = (run.number, run.pipeline.0.clone());
+        self.work.spawn_blocking(move || {
+            pipeline::request_keyframe(&pipeline);
+            Done::Asked { number }
+        });
+    }
+
+    fn valve(&self) -> Option<&Valve> {
+        self.run.as_ref()?.valve.as_ref()
+    }
+
+    /// For the sound's own task.
+    fn say_sound(&self, text: Option<String>) {
+        self.it.sound.send_if_modified(|sound| {
+            let differs = *sound != text;
+            *sound = text;
+            differs
+        });
+    }
+
+    fn rehearse(&mut self) {
+        let planning = self.it.rehearsal.clone();
+        self.work
+            .spawn_blocking(move || Done::Rehearsed(pipeline::rehearse(&planning)));
     }
 
     fn prepare(&mut self) {
@@ -269,6 +338,18 @@ impl Keeping {
 
     fn done(&mut self, done: Done) {
         match done {
+            Done::Rehearsed(outcome) => {
+                if outcome.is_err() {
+                    self.care.shut_down(now());
+                }
+                self.tell_opened(outcome);
+            }
+            Done::Asked { number } => {
+                let wanted = number == self.number && !self.care.is_idle();
+                if let Some(valve) = self.valve().filter(|_| wanted) {
+                    valve.open();
+                }
+            }
             Done::Prepared(outcome) => {
                 self.preparing = false;
                 self.prepared(outcome);
@@ -297,11 +378,7 @@ impl Keeping {
                 self.care.built();
                 self.tell_opened(Ok(()));
                 self.picture = Some(run.picture.clone());
-                self.it.sound.send_if_modified(|sound| {
-                    let differs = *sound != run.sound;
-                    sound.clone_from(&run.sound);
-                    differs
-                });
+                self.say_sound(run.sound.clone());
                 self.it.second.send_if_modified(|second| {
                     let differs = *second != run.second;
                     second.clone_from(&run.second);
@@ -387,6 +464,20 @@ impl Keeping {
             Report::Back { after } => {
                 let after_ms = milliseconds(*after);
                 info!(event = "camera-back", after_ms, device, "camera is back");
+            }
+            Report::Idle { off } => {
+                let off = off.name();
+                info!(
+                    event = "camera-idle",
+                    off, device, "nobody watches: off until somebody does"
+                );
+            }
+            Report::Wanted { after } => {
+                let after_ms = milliseconds(*after);
+                info!(
+                    event = "camera-wanted",
+                    after_ms, device, "somebody watches again"
+                );
             }
             Report::Waiting {
                 fault,

@@ -73,6 +73,8 @@ pub struct Outlet {
 
 #[derive(Debug, Default)]
 struct Gate {
+    /// Nobody watches: what still comes is not for whoever will.
+    resting: bool,
     /// The slate is shown, until a keyframe of the camera's ends it.
     slate: bool,
     /// The newest timestamp of a camera's frame.
@@ -335,12 +337,32 @@ impl Outlet {
         self.gate().slate
     }
 
+    /// Nobody watches: from now on there is nothing to see, nor anything left of what there was.
+    pub fn rest(&self) {
+        let mut gate = self.gate();
+        let asked = self.time.running_time();
+        gate.resting = true;
+        gate.slate = false;
+        gate.group.clear();
+        for taker in &mut gate.takers {
+            taker.state = Taking::FromKeyframe { asked };
+        }
+    }
+
+    /// Somebody does: from the next keyframe on.
+    pub fn wake(&self) {
+        self.gate().resting = false;
+    }
+
     /// A frame of the camera's. What needs another frame is held back while the slate is shown.
     pub fn camera_frame(&self, sample: &gst::Sample) {
         let Some((mut frame, time)) = self.on_running_time(sample) else {
             return;
         };
         let mut gate = self.gate();
+        if gate.resting {
+            return;
+        }
         if gate.slate && frame.flags().contains(gst::BufferFlags::DELTA_UNIT) {
             return;
         }

@@ -22,6 +22,7 @@ use super::{
     outlet::{Outlet, TimeBase},
     second::{RawTap, Recipe},
     status::{CameraCounters, Picture},
+    valve::Valve,
 };
 use crate::media::{
     bus,
@@ -77,6 +78,8 @@ pub struct Run {
     pub number: u64,
     pub pipeline: Running,
     pub picture: Picture,
+    /// Before the encoder; nothing where the profile does not name it.
+    pub valve: Option<Valve>,
     /// What is to be started beside it, where sound is wanted.
     pub sound: Option<String>,
     /// How the second rendition is made, where there may be one.
@@ -117,6 +120,8 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
     }
     let pipeline = build(&plan.text.video).map_err(Unprepared::Broken)?;
     taps.time.rule(&pipeline);
+    // Before whatever else looks at the frames that the encoder is given.
+    let valve = pipeline.by_name(ENCODER).as_ref().and_then(Valve::before);
     let watch = Stopwatch::default();
     let watch = time_encoder(&pipeline, watch, taps.raw.clone());
     count_source(&pipeline, taps.counters.clone());
@@ -137,7 +142,16 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
             bitrate: plan.text.bitrate.clone(),
         }),
         bitrate: plan.text.bitrate,
+        valve,
     })
+}
+
+/// What would be wrong with every start, found out without looking for a camera. Blocks.
+pub fn rehearse(planning: &Planning) -> Result<(), CameraError> {
+    match planning() {
+        Ok(_) | Err(ProfileError::NoCamera { .. }) => Ok(()),
+        Err(error) => Err(CameraError::Profile(error)),
+    }
 }
 
 /// A device that is a node and is not there.
@@ -402,7 +416,7 @@ fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) {
 /// takes it away from under its own streaming thread, which has it in hand (seen as "gst_event_get_seqnum: assertion
 /// 'GST_IS_EVENT (event)' failed", once in ten thousand joins). Only where the profile does not name its encoder there
 /// is no other way.
-fn request_keyframe(pipeline: &gst::Pipeline) {
+pub fn request_keyframe(pipeline: &gst::Pipeline) {
     let sink = pipeline.by_name("video");
     let Some(end) = sink.and_then(|sink| sink.static_pad("sink")) else {
         return;

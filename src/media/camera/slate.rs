@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::care::Caption;
+use super::status::Caption;
 use crate::media::h264;
 
 /// How often a picture of it is sent. Each needs no other, so whoever comes sees it within this time.

@@ -33,7 +33,18 @@ enum Heard {
     Failed(String),
 }
 
-/// Looks after the sound until nobody gives the `text` any more. The text is the last plan's.
+/// Why a run ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Failed(String),
+    /// It is not to be heard: its device is closed.
+    Unwanted,
+    /// Nobody is there to want it, or it hangs.
+    ForGood,
+}
+
+/// Looks after the sound until nobody gives the `text` any more. The text is the last plan's; without one the device is
+/// closed.
 pub async fn keep(mut text: watch::Receiver<Option<String>>, outlet: Arc<Outlet>, time: TimeBase) {
     let mut failures = 0u32;
     let mut lost = false;
@@ -43,8 +54,13 @@ pub async fn keep(mut text: watch::Receiver<Option<String>>, outlet: Arc<Outlet>
             Err(_) => return,
         };
         let began = Instant::now();
-        let Some(why) = run(launch, &mut text, &outlet, &time, &mut lost).await else {
-            return;
+        let why = match run(launch, &mut text, &outlet, &time, &mut lost).await {
+            End::Failed(why) => why,
+            End::Unwanted => {
+                (failures, lost) = (0, false);
+                continue;
+            }
+            End::ForGood => return,
         };
         if began.elapsed() >= STEADY {
             failures = 0;
@@ -58,19 +74,19 @@ pub async fn keep(mut text: watch::Receiver<Option<String>>, outlet: Arc<Outlet>
     }
 }
 
-/// One run; why it ended, or nothing where it was to end.
+/// One run.
 async fn run(
     launch: String,
     text: &mut watch::Receiver<Option<String>>,
     outlet: &Arc<Outlet>,
     time: &TimeBase,
     lost: &mut bool,
-) -> Option<String> {
+) -> End {
     let (heard, mut hears) = mpsc::channel(8);
     let (taker, clock) = (outlet.clone(), time.clone());
     let starting = on_blocking_thread(move || start(&launch, &taker, &clock, heard));
     let (running, outcome) = match started(starting).await {
-        Err(why) => return Some(said(&mut hears).unwrap_or(why)),
+        Err(why) => return End::Failed(said(&mut hears).unwrap_or(why)),
         Ok(running) => {
             let outcome = listen(&mut hears, text, lost).await;
             (running, outcome)
@@ -80,7 +96,7 @@ async fn run(
     let stopped = on_blocking_thread(move || shut(&pipeline));
     if timeout(STOP_WITHIN, stopped).await.is_err() {
         warn_of_hang();
-        return None;
+        return End::ForGood;
     }
     outcome
 }
@@ -116,7 +132,7 @@ async fn listen(
     hears: &mut mpsc::Receiver<Heard>,
     text: &mut watch::Receiver<Option<String>>,
     lost: &mut bool,
-) -> Option<String> {
+) -> End {
     loop {
         tokio::select! {
             heard = timeout(SILENCE, hears.recv()) => match heard {
@@ -125,12 +141,14 @@ async fn listen(
                         info!(event = "sound-back", "sound is back");
                     }
                 }
-                Ok(Some(Heard::Failed(why))) => return Some(why),
-                Ok(None) => return Some("it ended by itself".to_owned()),
-                Err(_) => return Some(format!("no sound for {} s", SILENCE.as_secs())),
+                Ok(Some(Heard::Failed(why))) => return End::Failed(why),
+                Ok(None) => return End::Failed("it ended by itself".to_owned()),
+                Err(_) => return End::Failed(format!("no sound for {} s", SILENCE.as_secs())),
             },
-            gone = text.changed() => if gone.is_err() {
-                return None;
+            changed = text.changed() => match changed {
+                Ok(()) if text.borrow_and_update().is_none() => return End::Unwanted,
+                Ok(()) => {}
+                Err(_) => return End::ForGood,
             },
         }
     }
@@ -251,8 +269,10 @@ mod tests {
         let outlet = Arc::new(Outlet::for_sound(&time));
         let launch = "filesrc location=/nonexistent/microphone ! identity".to_owned();
         let (_wanted, mut text) = watch::channel(None);
-        let why = run(launch, &mut text, &outlet, &time, &mut false).await;
-        let why = why.expect("it does not start");
+        let end = run(launch, &mut text, &outlet, &time, &mut false).await;
+        let End::Failed(why) = end else {
+            panic!("it does not start, not {end:?}");
+        };
         assert!(why.contains("/nonexistent/microphone"), "{why}");
     }
 }

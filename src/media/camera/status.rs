@@ -69,6 +69,34 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What is off while nobody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Off {
+    /// The encoder is given no frames.
+    Encoder,
+    /// Camera and microphone are closed.
+    Camera,
+}
+
+impl Off {
+    /// The stable name, for the journal and for statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Encoder => "encoder",
+            Self::Camera => "camera",
+        }
+    }
+}
+
+/// What the slate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caption {
+    /// There was no picture yet.
+    Waiting,
+    /// The picture was lost.
+    Lost,
+}
+
 /// Where the camera stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraState {
@@ -87,13 +115,17 @@ pub enum CameraState {
         retry_in: Duration,
         retry_at: Instant,
     },
+    /// Nobody watches, and this is off until somebody does.
+    Idle { off: Off },
     /// It was stopped for good, or cannot be helped from within this process.
     Ended { why: Option<String> },
 }
 
 impl CameraState {
     /// Every state's stable name.
-    pub const NAMES: [&str; 6] = ["starting", "live", "silent", "stopping", "waiting", "ended"];
+    pub const NAMES: [&str; 7] = [
+        "starting", "live", "silent", "stopping", "waiting", "idle", "ended",
+    ];
 
     /// The stable name, for statistics.
     pub const fn name(&self) -> &'static str {
@@ -103,6 +135,7 @@ impl CameraState {
             Self::Silent { .. } => "silent",
             Self::Stopping { .. } => "stopping",
             Self::Waiting { .. } => "waiting",
+            Self::Idle { .. } => "idle",
             Self::Ended { .. } => "ended",
         }
     }
@@ -127,6 +160,8 @@ pub struct CameraStatus {
     pub since: Instant,
     /// Viewers are shown the slate. Also while frames flow already: it goes with the first keyframe.
     pub slate: bool,
+    /// What it says, or said last.
+    pub caption: Caption,
     /// Until when this state is as it should be. Past it nobody looks after the camera any more, and
     /// systemd's watchdog is not fed. Moves on without waking those who watch the status.
     pub good_until: Instant,
@@ -144,6 +179,7 @@ impl CameraStatus {
             state: CameraState::Starting { after: None },
             since: now,
             slate: true,
+            caption: Caption::Waiting,
             good_until,
             picture: None,
             restarts: 0,

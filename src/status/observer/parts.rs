@@ -70,6 +70,7 @@ pub(super) fn camera(camera: &Camera, counters: &CameraCounters, now: Instant) -
     };
     match &camera.state {
         CameraState::Starting { after: None } | CameraState::Live => {}
+        CameraState::Idle { off } => status.off = Some(off.name().to_owned()),
         CameraState::Starting {
             after: Some((fault, why)),
         } => {

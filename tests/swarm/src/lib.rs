@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod frames;
 pub mod hmac;
 pub mod host;
+pub mod idle;
 pub mod lobby;
 pub mod log;
 pub mod peer;

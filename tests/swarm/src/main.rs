@@ -11,7 +11,7 @@ use swarm::{
     clock,
     crowd::{Crowd, Door, Watching},
     host::{Picture, perch_beside},
-    soak,
+    idle, soak,
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -67,6 +67,19 @@ enum Command {
         seconds: f64,
         #[arg(long, default_value_t = 3)]
         runs: usize,
+    },
+    /// Measure what a host takes while nobody watches and how long the first viewer waits, by `[camera] idle`, as
+    /// Markdown
+    Idle {
+        /// The program to measure, by default the `perch` beside this one
+        #[arg(long, env = "PERCH_BIN")]
+        perch: Option<PathBuf>,
+        /// How long nobody watches
+        #[arg(long, default_value_t = 30.0)]
+        seconds: f64,
+        /// How many first viewers
+        #[arg(long, default_value_t = 7)]
+        viewers: usize,
     },
     /// Let thousands come and go on a host that is started for it, and see what it keeps of them
     Soak {
@@ -172,19 +185,27 @@ async fn main() -> Result<()> {
             runs,
         } => {
             let perch = program(perch)?;
-            let picture = Picture {
-                profile: "test".into(),
-                width: 1280,
-                height: 720,
-                framerate: 30,
-                bitrate: 2_000_000,
-            };
             let plan = bench::Plan {
                 sizes,
                 seconds,
                 runs,
             };
-            print!("{}", bench::bench(&perch, &picture, &plan).await?);
+            print!(
+                "{}",
+                bench::bench(&perch, &measured_picture(), &plan).await?
+            );
+        }
+        Command::Idle {
+            perch,
+            seconds,
+            viewers,
+        } => {
+            let perch = program(perch)?;
+            let plan = idle::Plan { seconds, viewers };
+            print!(
+                "{}",
+                idle::measure(&perch, &measured_picture(), &plan).await?
+            );
         }
         Command::Soak {
             perch,
@@ -210,6 +231,17 @@ async fn main() -> Result<()> {
         } => clock::run(&socket, width, height)?,
     }
     Ok(())
+}
+
+/// What figures are given for.
+fn measured_picture() -> Picture {
+    Picture {
+        profile: "test".into(),
+        width: 1280,
+        height: 720,
+        framerate: 30,
+        bitrate: 2_000_000,
+    }
 }
 
 fn program(given: Option<PathBuf>) -> Result<PathBuf> {

@@ -14,9 +14,15 @@ struct Scene {
     hardware: Result<(), Fault>,
     /// Whether the encoder gives a keyframe when it is asked.
     obeys: bool,
+    /// And when it begins.
+    keys_first: bool,
     /// Whether what is taken down goes.
     goes: bool,
     up: bool,
+    /// Whether the encoder is given nothing.
+    resting: Option<Off>,
+    /// Each slate that was shown.
+    slates: Vec<Caption>,
     starts: Vec<Instant>,
     reports: Vec<Report>,
     keyframes: usize,
@@ -25,17 +31,24 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(Idle::Warm)
+    }
+
+    fn with(idle: Idle) -> Self {
         let now = Instant::now();
         let mut scene = Self {
-            care: Care::new(Pace::of(30, None), now),
+            care: Care::new(Pace::of(30, None), idle, now),
             now,
             seen: Seen::default(),
             source: 6,
             encoder: 6,
             hardware: Ok(()),
             obeys: true,
+            keys_first: false,
             goes: true,
             up: false,
+            resting: None,
+            slates: Vec::new(),
             starts: Vec::new(),
             reports: Vec::new(),
             keyframes: 0,
@@ -51,6 +64,7 @@ impl Scene {
             match action {
                 Action::Start => {
                     assert!(!self.up, "never two runs at once");
+                    assert_eq!(self.resting, None, "nobody watches");
                     self.starts.push(self.now);
                     match self.hardware {
                         Ok(()) => {
@@ -66,7 +80,18 @@ impl Scene {
                         self.care.stopped(self.now);
                     }
                 }
-                Action::ShowSlate(_) => self.seen.slate = true,
+                Action::ShowSlate(caption) => {
+                    self.seen.slate = true;
+                    self.slates.push(caption);
+                }
+                Action::Rest(off) => {
+                    assert_eq!(self.resting, None, "it rests once");
+                    self.resting = Some(off);
+                    self.seen.slate = false;
+                }
+                Action::Wake => {
+                    assert!(self.resting.take().is_some(), "it rested");
+                }
                 Action::WantKeyframe => {
                     self.keyframes += 1;
                     self.seen.slate &= !self.obeys;
@@ -81,7 +106,12 @@ impl Scene {
         self.now += TICK;
         if self.up {
             self.seen.source += self.source;
-            self.seen.encoded += self.encoder;
+            if self.resting.is_none() {
+                self.seen.encoded += self.encoder;
+                // The first frame of an encoder is a keyframe.
+                let first = matches!(self.state(), CameraState::Starting { .. });
+                self.seen.slate &= !(first && self.encoder > 0 && self.keys_first);
+            }
         }
         self.care.tick(self.seen, self.now);
         self.carry_out();
@@ -226,7 +256,7 @@ fn a_picture_that_comes_back_by_itself_costs_no_restart() {
 #[test]
 fn a_slow_camera_is_given_more_time() {
     let mut scene = Scene::new();
-    scene.care = Care::new(Pace::of(1, None), scene.now);
+    scene.care = Care::new(Pace::of(1, None), Idle::Warm, scene.now);
     scene.up = false;
     scene.carry_out();
     (scene.source, scene.encoder) = (0, 0);
@@ -267,7 +297,7 @@ fn a_missing_camera_is_waited_for_for_ever_and_hardly_talked_of() {
 fn a_device_that_comes_minutes_after_boot_is_taken() {
     let mut scene = Scene::new();
     scene.hardware = Err(Fault::NoCamera);
-    scene.care = Care::new(Pace::of(30, None), scene.now);
+    scene.care = Care::new(Pace::of(30, None), Idle::Warm, scene.now);
     scene.up = false;
     scene.carry_out();
     scene.pass(s(300));
@@ -364,12 +394,220 @@ fn a_process_that_stood_still_blames_nobody() {
     assert_eq!(scene.starts.len(), 1);
 }
 
+/// A camera that is off while nobody watches, and one whose encoder is.
+const RESTS: [(Idle, Off); 2] = [
+    (Idle::EncoderOff, Off::Encoder),
+    (Idle::CameraOff, Off::Camera),
+];
+
+impl Scene {
+    fn want(&mut self, wanted: bool) {
+        self.care.want(wanted, self.now);
+        self.carry_out();
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(self.state(), CameraState::Idle { .. })
+    }
+}
+
+#[test]
+fn a_camera_that_is_kept_warm_does_not_care_who_watches() {
+    let mut scene = Scene::new();
+    scene.pass(s(10));
+    for wanted in [true, false] {
+        scene.want(wanted);
+        scene.pass(s(60));
+        assert_eq!(scene.state(), CameraState::Live);
+    }
+    assert_eq!(scene.resting, None);
+    assert_eq!(scene.reports.len(), 1);
+}
+
+#[test]
+fn a_camera_that_nobody_has_asked_for_is_not_opened() {
+    let mut scene = Scene::with(Idle::CameraOff);
+    scene.pass(s(24 * 3600));
+    assert_eq!(scene.state(), CameraState::Idle { off: Off::Camera });
+    assert_eq!((scene.starts.len(), scene.slates.len()), (0, 0));
+    scene.want(true);
+    assert_eq!(scene.state(), CameraState::Starting { after: None });
+    scene.pass(s(1));
+    assert_eq!(scene.state(), CameraState::Live);
+    assert!(scene.slates.is_empty(), "it came soon enough");
+    let [
+        Report::Idle { off: Off::Camera },
+        Report::Wanted { .. },
+        Report::Live { took },
+    ] = &scene.reports[..]
+    else {
+        panic!("not {:?}", scene.reports);
+    };
+    assert!(*took < s(1), "{took:?}");
+    scene.want(false);
+    assert!(scene.is_idle() && !scene.up);
+}
+
+#[test]
+fn an_encoder_rests_once_it_has_shown_that_it_works() {
+    let mut scene = Scene::with(Idle::EncoderOff);
+    scene.obeys = false;
+    scene.pass(s(10));
+    assert_eq!(scene.state(), CameraState::Live, "no keyframe yet");
+    scene.obeys = true;
+    scene.pass(s(2));
+    assert_eq!(scene.state(), CameraState::Idle { off: Off::Encoder });
+    assert!(scene.up, "the source runs");
+    let encoded = scene.seen.encoded;
+    scene.pass(s(3600));
+    assert_eq!(scene.seen.encoded, encoded);
+    scene.want(true);
+    assert_eq!(scene.state(), CameraState::Live);
+    scene.pass(s(5));
+    assert_eq!(scene.state(), CameraState::Live);
+    assert!(scene.seen.encoded > encoded);
+    scene.want(false);
+    assert!(scene.is_idle());
+    assert_eq!((scene.starts.len(), scene.slates.len()), (1, 1));
+}
+
+#[test]
+fn an_encoder_that_does_not_wake_is_restarted_like_another() {
+    let mut scene = Scene::with(Idle::EncoderOff);
+    scene.pass(s(1));
+    scene.encoder = 0;
+    scene.want(true);
+    scene.pass(s(3));
+    let fault = Fault::EncoderSilent;
+    assert_eq!(scene.state(), CameraState::Silent { fault });
+    assert_eq!(scene.slates.last(), Some(&Caption::Lost));
+    scene.pass(s(2) + TICK);
+    assert!(matches!(scene.state(), CameraState::Waiting { .. }));
+}
+
+#[test]
+fn a_source_that_fails_while_its_encoder_rests_is_mended_before_anybody_comes() {
+    let mut scene = Scene::with(Idle::EncoderOff);
+    scene.pass(s(1));
+    scene.hardware = Err(Fault::NoCamera);
+    scene.fails(Fault::NoCamera);
+    scene.pass(s(60));
+    let waits =
+        |state| matches!(state, CameraState::Waiting { fault, .. } if fault == Fault::NoCamera);
+    assert!(waits(scene.state()), "{:?}", scene.state());
+    scene.hardware = Ok(());
+    scene.pass(s(10));
+    assert!(scene.is_idle());
+    assert!(!scene.seen.slate);
+}
+
+#[test]
+fn who_waits_for_a_start_for_long_sees_the_slate_and_no_word_of_a_loss() {
+    let mut scene = Scene::with(Idle::CameraOff);
+    for _ in 0..2 {
+        scene.encoder = 0;
+        scene.want(true);
+        let before = scene.slates.len();
+        scene.pass(s(1));
+        assert_eq!(scene.slates.len(), before);
+        scene.pass(s(2));
+        assert_eq!(scene.slates[before..], [Caption::Waiting]);
+        assert_eq!(scene.care.status(None).caption, Caption::Waiting);
+        scene.encoder = 6;
+        scene.pass(s(2));
+        assert_eq!(scene.state(), CameraState::Live);
+        scene.want(false);
+        scene.pass(s(60));
+    }
+    let lost = |report: &Report| matches!(report, Report::Lost { .. } | Report::Back { .. });
+    assert!(!scene.reports.iter().any(lost), "{:?}", scene.reports);
+}
+
+#[test]
+fn a_camera_that_is_missing_when_it_is_wanted_is_waited_for_while_it_is() {
+    let mut scene = Scene::with(Idle::CameraOff);
+    scene.hardware = Err(Fault::NoCamera);
+    scene.want(true);
+    assert!(matches!(scene.state(), CameraState::Waiting { .. }));
+    assert_eq!(scene.slates, [Caption::Waiting]);
+    scene.pass(s(60));
+    let tries = scene.starts.len();
+    assert!(tries > 5, "{tries}");
+    scene.want(false);
+    scene.pass(s(3600));
+    assert!(scene.is_idle());
+    assert_eq!(scene.starts.len(), tries, "nobody looks for it");
+    scene.hardware = Ok(());
+    scene.want(true);
+    scene.pass(s(1));
+    assert_eq!(scene.state(), CameraState::Live);
+    let waiting = |report: &&Report| matches!(report, Report::Waiting { .. });
+    assert_eq!(scene.reports.iter().filter(waiting).count(), 1);
+    assert_eq!(scene.care.status(None).restarts, 0);
+}
+
+#[test]
+fn nobody_gets_round_the_back_off_by_leaving() {
+    let mut scene = Scene::with(Idle::CameraOff);
+    scene.want(true);
+    for _ in 0..4 {
+        scene.pass(s(1));
+        scene.fails(Fault::Failed);
+        scene.pass(s(60));
+    }
+    scene.fails(Fault::Failed);
+    let CameraState::Waiting { retry_in, .. } = scene.state() else {
+        panic!("it waits, not {:?}", scene.state());
+    };
+    assert!(retry_in >= s(16));
+    let tries = scene.starts.len();
+    scene.want(false);
+    assert!(scene.is_idle());
+    scene.pass(s(2));
+    scene.want(true);
+    scene.pass(s(5));
+    assert!(matches!(scene.state(), CameraState::Waiting { .. }));
+    assert_eq!(scene.starts.len(), tries);
+    assert_eq!(scene.care.status(None).restarts, 5);
+    scene.pass(retry_in);
+    assert_eq!(scene.state(), CameraState::Live);
+}
+
+#[test]
+fn who_comes_while_the_camera_is_being_closed_gets_it_opened_again() {
+    let mut scene = Scene::with(Idle::CameraOff);
+    scene.want(true);
+    scene.pass(s(1));
+    scene.goes = false;
+    scene.want(false);
+    assert_eq!(scene.state(), CameraState::Stopping { fault: None });
+    scene.want(true);
+    assert_eq!(scene.state(), CameraState::Stopping { fault: None });
+    scene.up = false;
+    scene.care.stopped(scene.now);
+    scene.carry_out();
+    assert_eq!(scene.state(), CameraState::Starting { after: None });
+}
+
+#[test]
+fn what_rests_can_be_shut_down() {
+    for (idle, off) in RESTS {
+        let mut scene = Scene::with(idle);
+        scene.pass(s(2));
+        assert_eq!(scene.state(), CameraState::Idle { off });
+        scene.care.shut_down(scene.now);
+        scene.carry_out();
+        assert!(scene.care.has_ended() && !scene.up);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Pass(u64),
     Flows(u64, u64),
     Hardware(Option<Fault>),
     Fails(Fault),
+    Wanted(bool),
     ShutDown,
 }
 
@@ -383,6 +621,7 @@ fn event(without: bool) -> impl Strategy<Value = Event> {
         3 => (0u64..2, 0u64..2).prop_map(|(source, encoder)| Event::Flows(source, encoder)),
         2 => prop::option::of(fault()).prop_map(Event::Hardware),
         3 => fault().prop_map(Event::Fails),
+        3 => any::<bool>().prop_map(Event::Wanted),
         u32::from(!without) => Just(Event::ShutDown),
     ]
 }
@@ -394,6 +633,7 @@ impl Scene {
             Event::Flows(source, encoder) => (self.source, self.encoder) = (*source, *encoder),
             Event::Hardware(fault) => self.hardware = fault.map_or(Ok(()), Err),
             Event::Fails(fault) => self.fails(*fault),
+            Event::Wanted(wanted) => self.want(*wanted),
             Event::ShutDown => {
                 self.care.shut_down(self.now);
                 self.carry_out();
@@ -402,12 +642,54 @@ impl Scene {
     }
 }
 
+fn idle() -> impl Strategy<Value = Idle> {
+    prop::sample::select(&[Idle::Warm, Idle::EncoderOff, Idle::CameraOff][..])
+}
+
 proptest! {
+    #[test]
+    fn a_camera_that_is_off_for_want_of_viewers_stays_so_whatever_happens(
+        before in prop::collection::vec(event(true), 0..30),
+        then in prop::collection::vec(event(true), 1..30),
+    ) {
+        let mut scene = Scene::with(Idle::CameraOff);
+        before.iter().for_each(|event| scene.meet(event));
+        scene.want(false);
+        // What is being stopped has stopped.
+        if scene.given_up.is_some() {
+            return Ok(());
+        }
+        let starts = scene.starts.len();
+        let (slates, restarts) = (scene.slates.len(), scene.care.status(None).restarts);
+        for event in then.iter().filter(|event| !matches!(event, Event::Wanted(_))) {
+            scene.meet(event);
+            let status = scene.care.status(None);
+            prop_assert!(scene.is_idle() && !scene.up && !status.slate);
+            prop_assert!(status.is_looked_after(scene.now));
+            prop_assert_eq!(status.restarts, restarts);
+        }
+        prop_assert_eq!((scene.starts.len(), scene.slates.len()), (starts, slates));
+    }
+
+    #[test]
+    fn a_resting_encoder_is_no_fault(ticks in 1u64..20_000, source in 0u64..2) {
+        let mut scene = Scene::with(Idle::EncoderOff);
+        scene.pass(s(2));
+        let slates = scene.slates.len();
+        scene.source = source;
+        scene.pass(TICK * u32::try_from(ticks).unwrap());
+        prop_assert!(scene.is_idle());
+        prop_assert!(scene.care.status(None).is_looked_after(scene.now));
+        prop_assert_eq!((scene.starts.len(), scene.slates.len()), (1, slates));
+        prop_assert_eq!(scene.care.status(None).restarts, 0);
+    }
+
     #[test]
     fn whatever_happens_there_is_one_run_and_somebody_looks_after_it(
         events in prop::collection::vec(event(false), 1..60),
+        idle in idle(),
     ) {
-        let mut scene = Scene::new();
+        let mut scene = Scene::with(idle);
         for event in &events {
             scene.meet(event);
             if scene.given_up.is_some() {
@@ -428,8 +710,9 @@ proptest! {
     #[test]
     fn costly_restarts_stay_within_the_budget(
         events in prop::collection::vec(event(true), 1..60),
+        idle in idle(),
     ) {
-        let mut scene = Scene::new();
+        let mut scene = Scene::with(idle);
         let mut paid = Vec::new();
         for event in &events {
             let before = scene.reports.len();

@@ -201,3 +201,37 @@ fn a_tap_that_is_dropped_takes_nothing_more() {
             .is_err()
     );
 }
+
+#[tokio::test]
+async fn after_a_rest_nothing_of_before_is_shown() {
+    let mut camera = Camera::new();
+    let stays = Branch::new();
+    let _stays = camera.outlet.tap(&stays.inlet);
+    camera.gives(&[true, false]);
+    assert_eq!([0, 1], [(); 2].map(|()| stays.next()));
+    camera.outlet.rest();
+    // What the encoder still had in hand.
+    camera.gives(&[true, false]);
+    camera.outlet.wake();
+    let comes = Branch::new();
+    camera.was_asked().await;
+    let _comes = camera.outlet.tap(&comes.inlet);
+    assert!(camera.was_asked().await, "there is no group to begin with");
+    camera.gives(&[false, true, false]);
+    for branch in [&stays, &comes] {
+        assert_eq!([5, 6], [(); 2].map(|()| branch.next()));
+    }
+}
+
+#[test]
+fn a_rest_ends_the_slate() {
+    let camera = Camera::new();
+    camera.outlet.show_slate();
+    camera.outlet.rest();
+    assert!(!camera.outlet.shows_slate());
+    camera.outlet.show_slate();
+    assert!(
+        camera.outlet.shows_slate(),
+        "a fault is told of all the same"
+    );
+}
