@@ -11,6 +11,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { CHROMIUM } from "./chromium.mjs";
+import { Stage } from "./stage.mjs";
+import { Browser } from "./viewer.mjs";
 
 /** Why this machine cannot do it, or null; in CI it must. */
 export function lacking() {
@@ -104,6 +106,22 @@ export class Links {
     chmodSync(script, 0o755);
     return script;
   }
+}
+
+/** A stage in such a network, and so many viewers who have their first frame, each in a browser of its own. */
+export async function narrowStage(t, count, config) {
+  const links = new Links(t, count);
+  const stage = await Stage.set(t, { lobby: { host: links.near }, prefix: links.prefix, config });
+  const viewers = [];
+  for (let n = 0; n < count; n += 1) {
+    const browser = await Browser.start({ program: links.browser(n), near: links.links[n].page });
+    t.after(() => browser.stop());
+    const viewer = await browser.viewer(stage.lobby, `viewer ${n + 1}`);
+    await viewer.watch();
+    await viewer.firstFrame();
+    viewers.push(viewer);
+  }
+  return { stage, links, viewers };
 }
 
 function ip(...args) {

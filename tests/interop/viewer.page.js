@@ -161,6 +161,7 @@ page.report = async () => {
       height: v.frameHeight,
       lost: v.packetsLost,
       freezes: v.freezeCount,
+      frozenS: v.totalFreezesDuration,
       plis: v.pliCount,
       codec: stats.find((s) => s.id === v.codecId),
     },

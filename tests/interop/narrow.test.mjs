@@ -1,0 +1,112 @@
+// Viewers behind links of their own: who is slow is sent less, and nobody else notices.
+//
+// A picture of 640x360 at 1 Mbit/s, so that a small machine decodes it three times over without being the bottleneck
+// itself; `benches/bandwidth.mjs` does the same with 1280x720 at 2 Mbit/s and puts the figures into a table.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { lacking, narrowStage } from "./narrow.mjs";
+import { until } from "./until.mjs";
+
+const PICTURE = { camera: { width: 640, height: 360, framerate: 30 }, encoder: { bitrate: 1_000_000 } };
+const FULL = 360;
+const SMALL = 180;
+
+const report = async (viewer) => (await viewer.report()).video;
+
+/** Frames per second, packets lost and the longest gap over the next `seconds`. */
+async function watch(viewer, seconds) {
+  await viewer.resetGap();
+  const first = await report(viewer);
+  let last = first;
+  await until(`${seconds} s of ${viewer.name}`, seconds * 1000 + 20_000, async () => {
+    last = (await report(viewer)) ?? last;
+    return last.at - first.at >= seconds * 1000;
+  });
+  return {
+    fps: ((last.decoded - first.decoded) * 1000) / (last.at - first.at),
+    lost: last.lost - first.lost,
+    gap: (await viewer.report()).longestGapMs,
+    height: last.height,
+  };
+}
+
+const height = (viewer, wanted, ms) =>
+  until(`${viewer.name} to be sent ${wanted} lines`, ms, async () => (await report(viewer))?.height === wanted, () => viewer.brief());
+
+/** The viewer's estimate is there: before that, a shortage is noticed by its losses only. */
+const settled = (viewers) => Promise.all(viewers.map((viewer) => watch(viewer, 7)));
+
+test("one slow viewer of three is sent a smaller picture, and the others notice nothing", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const { stage, links, viewers } = await narrowStage(t, 3, PICTURE);
+  const [slow, ...others] = viewers;
+  await settled(viewers);
+
+  links.limit(0, 500);
+  const began = Date.now();
+  await height(slow, SMALL, 10_000);
+  stage.figure("from the narrowing of a link to the smaller picture", Date.now() - began, "ms");
+  const [narrow, ...undisturbed] = await Promise.all([watch(slow, 8), ...others.map((viewer) => watch(viewer, 8))]);
+  stage.figure("frame rate at half of the bitrate", narrow.fps, "fps");
+  assert.ok(narrow.fps >= 24, JSON.stringify(narrow));
+
+  links.limit(0, 150);
+  const [narrower, ...still] = await Promise.all([watch(slow, 12), ...others.map((viewer) => watch(viewer, 12))]);
+  stage.figure("frame rate at 15 % of the bitrate", narrower.fps, "fps");
+  assert.ok(narrower.fps >= 8, JSON.stringify(narrower));
+
+  for (const seen of [...undisturbed, ...still]) {
+    assert.equal(seen.lost, 0, JSON.stringify(seen));
+    assert.equal(seen.height, FULL, JSON.stringify(seen));
+    assert.ok(seen.fps >= 27, JSON.stringify(seen));
+  }
+  stage.figure("the others' longest gap", Math.max(...[...undisturbed, ...still].map((seen) => seen.gap)), "ms");
+  const moved = stage.daemon.lines(/event="viewer-rendition"/);
+  assert.match(moved[0], /rendition="second" reason="(bandwidth|loss)"/);
+  assert.equal(stage.daemon.lines(/event="second-rendition-started"/).length, 1, "one encoder for all who are slow");
+});
+
+test("a viewer alone is followed down and up again", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const { stage, links, viewers } = await narrowStage(t, 1, PICTURE);
+  const [viewer] = viewers;
+  await settled(viewers);
+  await viewer.resetGap();
+  const before = await report(viewer);
+
+  for (const [kbit, wanted] of [[400, SMALL], [1500, FULL], [250, SMALL], [1500, FULL]]) {
+    links.limit(0, kbit);
+    const began = Date.now();
+    await height(viewer, wanted, 40_000);
+    const took = Date.now() - began;
+    stage.figure(`to the right picture at ${kbit} kbit/s`, took, "ms");
+    // Down within 2 s and up within 20 s on an idle machine.
+    assert.ok(took <= (wanted === SMALL ? 5_000 : 30_000), `${kbit} kbit/s: ${took} ms`);
+    const seen = await watch(viewer, 6);
+    assert.ok(seen.fps >= 20, `${kbit} kbit/s: ${JSON.stringify(seen)}`);
+  }
+  const after = await report(viewer);
+  stage.figure("freezes over four changes", after.freezes - before.freezes, "");
+  stage.figure("all freezes together", (after.frozenS - before.frozenS) * 1000, "ms");
+  assert.ok(after.frozenS - before.frozenS < 8, `${after.frozenS - before.frozenS} s frozen`);
+});
+
+test("losses of a radio take nobody's picture size", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const { stage, links, viewers } = await narrowStage(t, 1, PICTURE);
+  const [viewer] = viewers;
+  await settled(viewers);
+  links.lose(0, 3);
+  const seen = await watch(viewer, 12);
+  stage.figure("frame rate with 3 % of the packets lost", seen.fps, "fps");
+  stage.figure("longest gap with 3 % of the packets lost", seen.gap, "ms");
+  assert.ok(seen.lost > 0, "some were lost");
+  assert.ok(seen.fps >= 25, JSON.stringify(seen));
+  assert.equal(seen.height, FULL);
+  assert.deepEqual(stage.daemon.lines(/event="viewer-rendition"/), []);
+});
