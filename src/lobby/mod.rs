@@ -4,8 +4,8 @@
 //! The daemon's own host dials it like any other lobby. Nobody comes in without a token; the page gets
 //! one in exchange for the key in the device's watch link.
 
-pub mod anteroom;
-mod auth;
+mod anteroom;
+pub mod auth;
 mod desk;
 pub(crate) mod door;
 mod http;

@@ -1,0 +1,46 @@
+//! A viewer's RTCP, and the rule that follows from it: whatever it says, what is encoded stays within its bounds.
+#![no_main]
+
+use std::time::{Duration, Instant};
+
+use libfuzzer_sys::fuzz_target;
+use perch::{
+    host::adaptation::{Adaptation, Decision, Rates},
+    media::{BranchId, Rendition, rtcp::Way},
+};
+
+/// The SSRC that the seeds report on.
+const MEDIA: u32 = 0x1234_5678;
+const RATES: Rates = Rates {
+    first: (600_000, 2_000_000),
+    second: Some((120_000, 480_000)),
+    sound: 90_000,
+};
+const BRANCH: BranchId = BranchId(1);
+
+/// No part of the seeds; what comes between two is a packet.
+const BETWEEN: u8 = 0xfe;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut adaptation = Adaptation::new(RATES);
+    let mut now = Instant::now();
+    adaptation.joined(BRANCH, now);
+    for packet in bytes.split(|byte| *byte == BETWEEN) {
+        let way = Way::read(packet, MEDIA);
+        if let Some(loss) = way.loss {
+            assert!((0.0..=1.0).contains(&loss));
+        }
+        adaptation.way(BRANCH, way, now);
+        now += Duration::from_millis(200);
+        adaptation.tick(now);
+        while let Some(decision) = adaptation.next_decision() {
+            if let Decision::Encode { rendition, bitrate } = decision {
+                let (least, most) = match rendition {
+                    Rendition::First => (600_000, 2_000_000),
+                    Rendition::Second => (120_000, 480_000),
+                };
+                assert!((least..=most).contains(&bitrate), "{rendition:?} {bitrate}");
+            }
+        }
+    }
+});
