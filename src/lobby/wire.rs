@@ -61,7 +61,7 @@ pub fn request(event: &str, payload: &Value) -> Option<Request> {
         "live:rendition" => Request::Rendition {
             stream_id: stream_id()?,
             to: to()?,
-            rendition: text(payload, "rendition"),
+            rendition: payload.get("rendition")?.as_str()?.to_owned(),
             reason: text(payload, "reason"),
         },
         _ => return None,
@@ -257,6 +257,23 @@ mod tests {
                 "live:camera",
                 json!({ "streamId": "s", "camera": "stolen" }),
             ),
+            (
+                "live:rendition",
+                json!({ "streamId": "s", "rendition": "second" }),
+            ),
+            (
+                "live:rendition",
+                json!({ "streamId": "s", "to": 7, "rendition": "second" }),
+            ),
+            ("live:rendition", json!({ "to": "v", "rendition": "first" })),
+            (
+                "live:rendition",
+                json!({ "streamId": "s", "to": "v", "reason": "loss" }),
+            ),
+            (
+                "live:rendition",
+                json!({ "streamId": "s", "to": "v", "rendition": 2 }),
+            ),
         ] {
             assert_eq!(request(event, &payload), None, "{event} {payload}");
         }
@@ -300,6 +317,39 @@ mod tests {
         assert_eq!(
             body,
             json!({ "streamId": "s", "reason": "full", "max": 10 })
+        );
+    }
+    #[test]
+    fn a_viewer_is_told_its_rendition_and_why() {
+        let said = json!({ "streamId": "s", "to": "v", "rendition": "second", "reason": "loss" });
+        assert_eq!(
+            request("live:rendition", &said),
+            Some(Request::Rendition {
+                stream_id: StreamId::new("s"),
+                to: SocketId("v".into()),
+                rendition: "second".to_owned(),
+                reason: "loss".to_owned(),
+            })
+        );
+        let (name, body) = event(Event::Rendition {
+            stream_id: StreamId::new("s"),
+            rendition: "second".to_owned(),
+            reason: "loss".to_owned(),
+        });
+        assert_eq!(name, "live:rendition");
+        assert_eq!(
+            body,
+            json!({ "streamId": "s", "rendition": "second", "reason": "loss" })
+        );
+    }
+
+    #[test]
+    fn a_rendition_may_come_without_a_reason() {
+        let said = json!({ "streamId": "s", "to": "v", "rendition": "first" });
+        let request = request("live:rendition", &said);
+        assert!(
+            matches!(&request, Some(Request::Rendition { reason, .. }) if reason.is_empty()),
+            "{request:?}"
         );
     }
 }

@@ -178,6 +178,27 @@ async fn a_host_tells_of_its_camera_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn a_host_tells_one_viewer_which_rendition_it_is_sent() {
+    let lobby = lobby(Limits::default()).await;
+    let (mut host, mut viewer, stream) = pair(lobby.addr()).await;
+    let mut other = Line::viewer(lobby.addr(), "other").await;
+    other.ask("live:join", json!({ "streamId": stream })).await;
+    let said = |to: &str, rendition: &str| json!({ "streamId": stream, "to": to, "rendition": rendition, "reason": "bandwidth" });
+    let heard = |rendition: &str| json!({ "streamId": stream, "rendition": rendition, "reason": "bandwidth" });
+
+    // One viewer cannot say it to another, and what the host says to one the other does not hear.
+    viewer
+        .emit("live:rendition", said(&other.id, "forged"))
+        .await;
+    viewer.ask("live:list", Value::Null).await;
+    host.emit("live:rendition", said(&viewer.id, "second"))
+        .await;
+    assert_eq!(viewer.event("live:rendition").await, heard("second"));
+    host.emit("live:rendition", said(&other.id, "first")).await;
+    assert_eq!(other.event("live:rendition").await, heard("first"));
+}
+
+#[tokio::test]
 async fn pings_keep_a_quiet_socket_alive() {
     let limits = Limits {
         ping_interval: Duration::from_millis(50),

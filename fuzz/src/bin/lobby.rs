@@ -99,7 +99,10 @@ fn delivered(from: &SocketId, delivery: Delivery, connected: &BTreeSet<SocketId>
             assert_eq!(named, from);
         }
         Event::Offer { .. } | Event::Ended { .. } => {}
-        Event::Refused { reason, .. } => assert!(!reason.chars().any(char::is_control)),
+        Event::Refused { reason, .. } => assert!(is_clean(reason)),
+        Event::Rendition {
+            rendition, reason, ..
+        } => assert!(is_clean(rendition) && is_clean(reason)),
     }
     assert_ne!(&to, from, "nobody is told what they did themselves");
     let of_a_viewer = matches!(event, Event::ViewerJoin { .. } | Event::ViewerLeft { .. });
@@ -108,6 +111,11 @@ fn delivered(from: &SocketId, delivery: Delivery, connected: &BTreeSet<SocketId>
     if of_a_viewer {
         assert!(matches!(understood, Ok(Some(_))), "{understood:?}");
     }
+}
+
+/// As it may be shown.
+fn is_clean(text: &str) -> bool {
+    !text.chars().any(char::is_control) && text.trim() == text
 }
 
 fn answered(ack: Ack) {

@@ -27,6 +27,7 @@ enum Step {
     End(usize, Index),
     Refuse(usize, Index, usize),
     Camera(usize, Index, Shown),
+    Rendition(usize, Index, usize),
 }
 
 const SOCKETS: usize = 5;
@@ -46,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(s, i, to)| Step::Candidate(s, i, to)),
         1 => (who.clone(), stream.clone()).prop_map(|(s, i)| Step::End(s, i)),
         1 => (who.clone(), stream.clone(), who.clone()).prop_map(|(s, i, to)| Step::Refuse(s, i, to)),
+        2 => (who.clone(), stream.clone(), who.clone()).prop_map(|(s, i, to)| Step::Rendition(s, i, to)),
         2 => (who, stream, prop_oneof![Just(Shown::Live), Just(Shown::Lost)])
             .prop_map(|(s, i, camera)| Step::Camera(s, i, camera)),
     ]
@@ -288,6 +290,25 @@ fn take(relay: &mut Relay, model: &mut Model, step: Step, mark: usize) -> [Vec<D
                 model.cameras.insert(stream_id, camera);
             }
             [ask(&name(s), request), vec![]]
+        }
+        Step::Rendition(s, index, to) => {
+            let (stream_id, to) = (model.pick(index), name(to));
+            let request = Request::Rendition {
+                stream_id: stream_id.clone(),
+                to: to.clone(),
+                rendition: format!("\u{8}rendition {mark}\n"),
+                reason: format!("reason {mark}") + &" ".repeat(MAX_REASON) + "cut",
+            };
+            let got = ask(&name(s), request);
+            if !model.is_host(&name(s), &stream_id) || !model.watches(&to, &stream_id) {
+                return [got, vec![]];
+            }
+            let rendition = Event::Rendition {
+                stream_id,
+                rendition: format!("rendition {mark}"),
+                reason: format!("reason {mark}"),
+            };
+            [got, one(to, rendition)]
         }
     }
 }

@@ -368,3 +368,50 @@ fn only_its_host_says_what_a_streams_viewers_are_shown() {
     assert_eq!(say("other", Shown::Live), None);
     assert_eq!(say("host", Shown::Live), Some((Shown::Live, Shown::Live)));
 }
+
+#[test]
+fn only_its_host_tells_a_viewer_which_rendition_it_is_sent() {
+    let mut lobby = Lobby::with(&["host", "viewer", "other", "stranger"]);
+    let stream_id = lobby.start("host");
+    let others = lobby.start("other");
+    lobby.join("viewer", &stream_id);
+    lobby.relay.take_change();
+    let mut tell = |from: &str, stream_id: &StreamId, to: &str| {
+        let request = Request::Rendition {
+            stream_id: stream_id.clone(),
+            to: socket(to),
+            rendition: " second\u{7}\n".into(),
+            reason: "ä\u{1b}".repeat(500),
+        };
+        let outcome = lobby.ask(from, request);
+        assert_eq!(outcome.ack, None);
+        outcome.deliveries
+    };
+    let rendition = Event::Rendition {
+        stream_id: stream_id.clone(),
+        rendition: "second".into(),
+        reason: "ä".repeat(MAX_REASON),
+    };
+    assert_eq!(
+        tell("host", &stream_id, "viewer"),
+        told("viewer", rendition)
+    );
+    for from in ["viewer", "other", "stranger"] {
+        assert_eq!(
+            tell(from, &stream_id, "viewer"),
+            [],
+            "{from} is not its host"
+        );
+    }
+    assert_eq!(tell("other", &others, "viewer"), [], "it watches another");
+    for to in ["host", "stranger", "nobody"] {
+        assert_eq!(tell("host", &stream_id, to), [], "{to} does not watch");
+    }
+    let none = StreamId::new("none");
+    assert_eq!(tell("host", &none, "viewer"), []);
+    assert_eq!(
+        lobby.relay.take_change(),
+        None,
+        "it is nobody else's concern"
+    );
+}

@@ -234,6 +234,19 @@ fn sends_exactly_what_the_protocol_names() {
         camera.to_event(),
         ("live:camera", json!({"streamId": "s1", "camera": "lost"}))
     );
+    let rendition = Outgoing::Rendition {
+        stream_id: stream(),
+        to: viewer(),
+        rendition: "second",
+        reason: "loss",
+    };
+    assert_eq!(
+        rendition.to_event(),
+        (
+            "live:rendition",
+            json!({"streamId": "s1", "to": "v1", "rendition": "second", "reason": "loss"})
+        )
+    );
     let end = Outgoing::Candidate {
         stream_id: stream(),
         to: viewer(),
