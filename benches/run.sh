@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a viewer costs, how long a viewer waits, and how old the picture is. Prints Markdown.
+# What a viewer costs, how long a viewer waits, how old the picture is, and what comes of a narrow link. Prints Markdown.
 #
-#   benches/run.sh            everything: about six minutes on an otherwise idle machine
+#   benches/run.sh            everything: about eleven minutes on an otherwise idle machine, as root (the links)
 #   benches/run.sh --write    the same, kept in benches/RESULTS.md
 #   benches/run.sh --quick    one short run, to see that it works
 #
@@ -10,11 +10,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 write=false
-cost=() latency=()
+cost=() latency=() links=()
 for argument in "$@"; do
 	case $argument in
 	--write) write=true ;;
-	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) latency=(--seconds 5) ;;
+	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) latency=(--seconds 5) links=(--seconds 4 --trace 10) ;;
 	*)
 		echo "usage: $0 [--write] [--quick]" >&2
 		exit 2
@@ -42,6 +42,12 @@ report() {
 	"$SWARM_BIN" bench "${cost[@]}"
 	printf '\n## Age of the picture\n\n'
 	node benches/latency/latency.mjs "${latency[@]}"
+	printf '\n## Narrow links\n\n'
+	if [[ $(id -u) == 0 ]]; then
+		node benches/bandwidth/bandwidth.mjs "${links[@]}"
+	else
+		printf 'Not measured: network namespaces need root.\n'
+	fi
 }
 
 if $write; then
