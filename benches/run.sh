@@ -10,11 +10,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 write=false
-cost=() latency=() links=()
+cost=() join=() latency=() links=()
 for argument in "$@"; do
 	case $argument in
 	--write) write=true ;;
-	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) latency=(--seconds 5) links=(--seconds 4 --trace 10) ;;
+	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) join=(--visits 3) latency=(--seconds 5) links=(--seconds 4 --trace 10) ;;
 	*)
 		echo "usage: $0 [--write] [--quick]" >&2
 		exit 2
@@ -40,6 +40,8 @@ report() {
 	printf 'Load of the machine before the run: %s.\n' "$(cut -d' ' -f1 /proc/loadavg)"
 	printf '\n## Viewers\n\n'
 	"$SWARM_BIN" bench "${cost[@]}"
+	printf '\n## First picture in a browser\n\n'
+	node benches/latency/join.mjs "${join[@]}"
 	printf '\n## Age of the picture\n\n'
 	node benches/latency/latency.mjs "${latency[@]}"
 	printf '\n## Narrow links\n\n'
