@@ -18,7 +18,7 @@ use perch::{
         snapshot::HostSnapshot,
     },
     media::{
-        MediaEvent,
+        MediaEvent, Rendition,
         camera::{Camera, CameraSettings, status::CameraState},
         profile::{LaunchText, ProfileError},
         sdp::CandidatePolicy,
@@ -558,9 +558,14 @@ async fn who_asks_is_told_who_watches_and_how_well() {
     let rows: Vec<_> = snapshot
         .viewers
         .iter()
-        .map(|viewer| (viewer.number, viewer.id.to_string(), viewer.state == "live"))
+        .map(|viewer| (viewer.number, viewer.id.to_string(), viewer.rendition))
         .collect();
-    assert_eq!(rows, [(1, "v".into(), true), (2, "w".into(), false)]);
+    let sent = Some(Rendition::First);
+    assert_eq!(rows, [(1, "v".into(), sent), (2, "w".into(), None)]);
+    let states: Vec<_> = snapshot.viewers.iter().map(|it| it.state).collect();
+    assert!(states[0] == "live" && states[1] != "live", "{states:?}");
+    let told: Vec<_> = snapshot.bitrates.iter().map(|(sent, _)| *sent).collect();
+    assert_eq!(told, [Rendition::First], "nobody needs the second");
     assert_eq!(snapshot.tally.went_live.count(), 1);
     assert_eq!(snapshot.counts.joined, 2);
 

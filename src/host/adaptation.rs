@@ -177,6 +177,13 @@ impl Adaptation {
         }
     }
 
+    /// What is encoded for somebody, in bit/s. The first rendition is ready for whoever comes.
+    pub fn bitrates(&self) -> impl Iterator<Item = (Rendition, u32)> {
+        let second = self.wants_second().then_some(Rendition::Second);
+        let renditions = [Some(Rendition::First), second].into_iter().flatten();
+        renditions.map(|rendition| (rendition, self.bitrate(rendition)))
+    }
+
     /// Somebody is sent a picture from now on: the first rendition. Again does nothing.
     pub fn joined(&mut self, branch: BranchId, now: Instant) {
         let newcomer = || Watcher::new(now);

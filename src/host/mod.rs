@@ -449,6 +449,7 @@ impl Host {
                 branch: viewer.branch,
                 state: viewer.state().name(),
                 age: viewer.age(now()),
+                rendition: self.adaptation.rendition(viewer.branch),
                 statistics: self
                     .branches
                     .get(&viewer.branch)
@@ -458,6 +459,7 @@ impl Host {
         viewers.sort_by_key(|viewer| viewer.branch);
         HostSnapshot {
             viewers,
+            bitrates: self.adaptation.bitrates().collect(),
             closing: self.roster.closing(),
             counts: self.roster.counts(),
             tally: self.tally.clone(),

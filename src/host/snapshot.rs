@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{roster::Counts, tally::Tally};
 use crate::{
-    media::{BranchId, statistics::BranchStatistics},
+    media::{BranchId, Rendition, statistics::BranchStatistics},
     signaling::message::ViewerId,
 };
 
@@ -15,6 +15,8 @@ use crate::{
 pub struct HostSnapshot {
     /// In the order in which they joined.
     pub viewers: Vec<Watching>,
+    /// What the encoders are set to, in bit/s: of the first rendition, and of the second while it is needed.
+    pub bitrates: Vec<(Rendition, u32)>,
     /// Branches on their way out.
     pub closing: usize,
     pub counts: Counts,
@@ -32,6 +34,8 @@ pub struct Watching {
     pub state: &'static str,
     /// Since its join.
     pub age: Duration,
+    /// What it is sent; `None` until it is sent anything.
+    pub rendition: Option<Rendition>,
     /// Where its branch tells how the connection does: soon, or never where the branch hangs. `None` without an
     /// open branch, and while an earlier question is not answered.
     pub statistics: Option<oneshot::Receiver<BranchStatistics>>,

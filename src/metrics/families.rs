@@ -14,7 +14,7 @@ use prometheus_client::{
 
 use crate::{
     host::{tally::Histogram, viewer::State},
-    media::camera::status::CameraState,
+    media::{Rendition, camera::status::CameraState},
     status::{Status, ViewerStatus},
 };
 
@@ -109,6 +109,9 @@ impl Page<'_> {
         self.counter("perch_camera_encoded_frames_total", "Frames that left the encoder.", camera.encoded_frames as f64)?;
         self.counter("perch_camera_keyframes_total", "Those of them that need no other.", camera.keyframes as f64)?;
         self.counter("perch_camera_encoded_bytes_total", "Their size.", camera.encoded_bytes as f64)?;
+        let targets = camera.target_bits_per_s.iter();
+        let targets = targets.map(|(rendition, bits)| ([("rendition", rendition.as_str())], f64::from(*bits) / 8.0));
+        self.labelled(MetricType::Gauge, "perch_encoder_target_bytes_per_second", "What the encoder is set to.", targets)?;
         let restarts = camera.restarts.iter().map(|(reason, count)| ([("reason", reason.as_str())], *count as f64));
         self.labelled(MetricType::Counter, "perch_camera_restarts_total", "Times that the camera was taken down.", restarts)?;
         self.histogram(
@@ -151,6 +154,11 @@ impl Page<'_> {
             ([("state", name)], count as f64)
         });
         self.labelled(MetricType::Gauge, "perch_viewers", "Viewers that hold a place, by state.", by_state)?;
+        let by_rendition = [Rendition::First, Rendition::Second].map(|rendition| {
+            let sent = |viewer: &&ViewerStatus| viewer.rendition.as_deref() == Some(rendition.name());
+            ([("rendition", rendition.name())], viewers.iter().filter(sent).count() as f64)
+        });
+        self.labelled(MetricType::Gauge, "perch_viewers_by_rendition", "Viewers that are sent a picture, by what they are sent.", by_rendition)?;
         let mut each = |kind, name, help, value: fn(&ViewerStatus) -> Option<f64>| {
             let samples = viewers.iter().filter_map(|viewer| {
                 Some(([("viewer", viewer.number.to_string())], value(viewer)?))
@@ -202,7 +210,12 @@ mod tests {
             viewers: vec![viewer(2, "live", Some(7)), viewer(1, "opening", None)],
             ..Status::default()
         };
+        status.viewers[0].rendition = Some("second".into());
         status.camera.state = "live".into();
+        status
+            .camera
+            .target_bits_per_s
+            .insert("second".into(), 250_000);
         status.totals.ended.insert("left".into(), 3);
         status
     }
@@ -214,6 +227,9 @@ mod tests {
             "# TYPE perch_viewer_sent_bytes_total counter",
             "perch_viewer_sent_bytes_total{viewer=\"2\"} 7.0",
             "perch_viewers{state=\"live\"} 1.0",
+            "perch_viewers_by_rendition{rendition=\"first\"} 0.0",
+            "perch_viewers_by_rendition{rendition=\"second\"} 1.0",
+            "perch_encoder_target_bytes_per_second{rendition=\"second\"} 31250.0",
             "perch_viewers{state=\"disconnected\"} 0.0",
             "perch_camera_state{state=\"live\"} 1.0",
             "perch_viewer_ends_total{reason=\"left\"} 3.0",

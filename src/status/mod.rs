@@ -89,6 +89,8 @@ pub struct CameraStatus {
     pub fps: Option<f64>,
     /// What they amount to.
     pub bits_per_s: Option<f64>,
+    /// What the encoder is set to, by rendition: the second is among them while somebody needs it.
+    pub target_bits_per_s: BTreeMap<String, u32>,
     /// How long a frame was in the encoder, over the last second's mean.
     pub encoder_latency_s: Option<f64>,
     pub source_frames: u64,
@@ -116,6 +118,8 @@ pub struct ViewerStatus {
     pub state: String,
     /// Since it joined.
     pub for_s: f64,
+    /// `first` or `second`: the full picture or the smaller one.
+    pub rendition: Option<String>,
     /// RTP payload, over the last second.
     pub bits_per_s: Option<f64>,
     pub sent_bytes: Option<u64>,

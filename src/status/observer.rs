@@ -132,7 +132,10 @@ impl Sources {
             embedded: self.embedded,
             ..parts::lobby(&self.line.borrow(), now)
         };
-        let camera = parts::camera(&self.camera.borrow(), &self.counters, now);
+        let camera = CameraStatus {
+            target_bits_per_s: parts::targets(&host),
+            ..parts::camera(&self.camera.borrow(), &self.counters, now)
+        };
         // Who has no place to give away needs nothing for another viewer.
         let has_place = viewers.len() < self.viewers_max;
         let room = if has_place { (self.room)() } else { Ok(()) };
@@ -211,7 +214,7 @@ mod tests {
     use crate::{
         host::{roster::Counts, snapshot::Watching, tally::Tally},
         media::{
-            BranchId,
+            BranchId, Rendition,
             camera::status::{CameraState, Fault},
             statistics::BranchStatistics,
         },
@@ -246,8 +249,10 @@ mod tests {
                 branch: BranchId(7),
                 state: "live",
                 age: Duration::from_secs(3),
+                rendition: Some(Rendition::Second),
                 statistics,
             }],
+            bitrates: vec![(Rendition::First, 1_500_000), (Rendition::Second, 250_000)],
             closing: 0,
             counts: Counts::default(),
             tally: Tally::default(),
@@ -340,6 +345,15 @@ mod tests {
         });
         let picture = observer.picture().await.unwrap();
         assert_eq!(picture.viewers[0].branch, 7);
+        assert_eq!(picture.viewers[0].rendition.as_deref(), Some("second"));
+        let targets: Vec<_> = picture.camera.target_bits_per_s.iter().collect();
+        assert_eq!(
+            targets,
+            [
+                (&"first".to_owned(), &1_500_000),
+                (&"second".to_owned(), &250_000)
+            ]
+        );
         assert_eq!(picture.viewers[0].sent_bytes, None);
         host.await.unwrap();
         drop(never_answered);

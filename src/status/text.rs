@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{CameraStatus, LobbyStatus, Status, ViewerStatus};
+use crate::media::Rendition;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,6 +125,15 @@ impl fmt::Display for CameraLine<'_> {
         if let Some(time) = camera.encoder_latency_s {
             write!(f, ", {:.1} ms in the encoder", time * 1e3)?;
         }
+        if camera.state == "live" {
+            let target = |rendition| camera.target_bits_per_s.get(rendition);
+            if let Some(bits) = target(Rendition::First.name()) {
+                write!(f, "; set to {}", rate(f64::from(*bits)))?;
+            }
+            if let Some(bits) = target(Rendition::Second.name()) {
+                write!(f, ", the second rendition to {}", rate(f64::from(*bits)))?;
+            }
+        }
         write!(
             f,
             "; {}, {}",
@@ -144,8 +154,7 @@ impl fmt::Display for CameraLine<'_> {
     }
 }
 
-const ROW_NAMES: &str =
-    " #  viewer    branch  state         for         rate           loss    rtt      path";
+const ROW_NAMES: &str = " #  viewer    branch  state         for         rendition  rate           loss    rtt      path";
 
 struct ViewerLine<'a>(&'a ViewerStatus);
 
@@ -155,12 +164,13 @@ impl fmt::Display for ViewerLine<'_> {
         let unknown = || "-".to_owned();
         write!(
             f,
-            "{:>2}  {:<8}  {:>6}  {:<12}  {:<10}  {:<13}  {:<6}  {:<7}  {}",
+            "{:>2}  {:<8}  {:>6}  {:<12}  {:<10}  {:<9}  {:<13}  {:<6}  {:<7}  {}",
             viewer.number,
             viewer.id,
             viewer.branch,
             viewer.state,
             span(viewer.for_s),
+            viewer.rendition.as_deref().unwrap_or("-"),
             viewer.bits_per_s.map_or_else(unknown, rate),
             viewer
                 .loss
@@ -221,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_encoders_are_set_to_is_told_while_they_run() {
+        let camera = |state: &str, targets: &[(&str, u32)]| {
+            let targets = targets.iter();
+            let camera = CameraStatus {
+                state: state.into(),
+                target_bits_per_s: targets
+                    .map(|(name, bits)| ((*name).into(), *bits))
+                    .collect(),
+                ..CameraStatus::default()
+            };
+            CameraLine(&camera).to_string()
+        };
+        let one = camera("live", &[("first", 1_500_000)]);
+        assert!(one.contains("; set to 1.5 Mbit/s; "), "{one}");
+        let both = camera("live", &[("first", 1_500_000), ("second", 250_000)]);
+        let expected = "; set to 1.5 Mbit/s, the second rendition to 250 kbit/s; ";
+        assert!(both.contains(expected), "{both}");
+        let idle = camera("idle", &[("first", 1_500_000)]);
+        assert!(!idle.contains("set to"), "{idle}");
+    }
+
+    #[test]
     fn an_outage_says_why_and_when_it_is_tried_again() {
         let lobby = LobbyStatus {
             address: "https://lobby.example.org".into(),
@@ -241,6 +273,6 @@ mod tests {
     #[test]
     fn what_is_not_known_of_a_viewer_is_a_dash() {
         let text = ViewerLine(&ViewerStatus::default()).to_string();
-        assert_eq!(text.matches('-').count(), 4, "{text}");
+        assert_eq!(text.matches('-').count(), 5, "{text}");
     }
 }

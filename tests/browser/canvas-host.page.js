@@ -6,6 +6,7 @@ const pen = canvas.getContext("2d");
 let frame = 0;
 setInterval(() => {
   frame += 1;
+  pen.setTransform(canvas.width / 640, 0, 0, canvas.height / 360, 0, 0);
   const sky = pen.createLinearGradient(0, 0, 640, 360);
   sky.addColorStop(0, "#24405c");
   sky.addColorStop(1, "#7d9a8c");
@@ -35,6 +36,12 @@ window.goLive = ({ url, token, title, max = Infinity, audio = true, codec }) => 
   host.drop = (viewer) => {
     branches.get(viewer)?.close();
     branches.delete(viewer);
+  };
+  /** Sends everybody that rendition: the picture in its size, and the word to each. */
+  host.send = (rendition, reason) => {
+    const part = rendition === "first" ? 1 : 2;
+    Object.assign(canvas, { width: 640 / part, height: 360 / part });
+    for (const to of branches.keys()) socket.emit("live:rendition", { streamId: host.streamId, to, rendition, reason });
   };
   host.end = () => {
     socket.emit("live:end", { streamId: host.streamId });

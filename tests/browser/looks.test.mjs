@@ -71,6 +71,11 @@ for (const colorScheme of ["light", "dark"]) {
       await visitor.button(/^Connection: (Excellent|Good|Fair|Poor)/).click();
       await visitor.sees("Jitter buffer");
       await look("live");
+      await host.send("second", "bandwidth");
+      await visitor.sees("Smaller: your connection does not carry the full one");
+      await look("smaller");
+      await host.send("first", "retry");
+      await visitor.sees("Full size");
       await stage.host({ title: "Yard", user: "yard" });
       await visitor.button("All streams").click();
       await visitor.line("Yard").waitFor();

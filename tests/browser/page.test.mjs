@@ -256,3 +256,70 @@ test("the connection's quality is shown in words and numbers", async (t) => {
   }
   await visitor.screenshot("details");
 });
+
+/** Keeps what the page calls the connection from now on; the words so far. */
+async function heed(visitor) {
+  await visitor.page.locator("#quality-level").evaluate((level) => {
+    window.levels = [level.textContent];
+    new MutationObserver(() => window.levels.push(level.textContent)).observe(level, { childList: true, characterData: true, subtree: true });
+  });
+  return () => visitor.page.evaluate(() => window.levels);
+}
+
+test("a smaller picture is called that, with the reason, for as long as it is sent", async (t) => {
+  const stage = await Stage.set(t);
+  const host = await stage.host({ title: "Coop, the camera over the nesting boxes" });
+  const desk = await stage.visitor();
+  const phone = await stage.visitor({ viewport: { width: 360, height: 740 }, colorScheme: "dark" });
+  const visitors = [desk, phone];
+  for (const visitor of visitors) {
+    await visitor.open(stage.link);
+    await visitor.seesLive();
+    await visitor.button(/^Connection: (Excellent|Good|Fair)/).click();
+    await visitor.sees("Full size");
+    await visitor.seesNot("Smaller picture");
+  }
+  await desk.button(/^Connection: /).click();
+  const before = await desk.page.locator("#stage").boundingBox();
+  await desk.button(/^Connection: /).click();
+  const levels = await heed(desk);
+
+  await host.send("second", "bandwidth");
+  for (const visitor of visitors) {
+    await visitor.sees("Smaller: your connection does not carry the full one");
+    await visitor.button(/^Connection: \w+ ?Smaller picture: your connection does not carry the full one/).waitFor();
+    await visitor.sees("320×180");
+    await visitor.seesLive();
+    await visitor.screenshot(`${visitor === desk ? "desk" : "phone"}-details`);
+    await visitor.button(/^Connection: /).click();
+    await visitor.page.getByTitle("Smaller picture: your connection does not carry the full one").waitFor();
+    await visitor.screenshot(visitor === desk ? "desk" : "phone");
+  }
+  await desk.page.emulateMedia({ colorScheme: "dark" });
+  await desk.screenshot("desk-dark");
+  await phone.page.emulateMedia({ colorScheme: "light" });
+  await phone.screenshot("phone-light");
+  assert.deepEqual(await desk.page.locator("#stage").boundingBox(), before, "it is shown as large as the other");
+
+  await host.send("second", "loss");
+  await phone.page.getByTitle("Smaller picture: too many packets are lost").waitFor();
+  await host.send("first", "retry");
+  for (const visitor of visitors) {
+    await visitor.seesNot("Smaller picture");
+    await visitor.button(/^Connection: /).click();
+    await visitor.sees("640×360");
+    await visitor.sees("Full size");
+  }
+  // Poor it may be, where the machine is too busy to draw.
+  for (const level of await levels()) assert.match(level, /^(Excellent|Good|Fair|Poor)$/);
+
+  // A new connection begins with the full picture.
+  await host.send("second", "bandwidth");
+  await desk.sees("Smaller: your connection");
+  await host.dropAll();
+  await desk.page.locator("#badge").getByText("Reconnecting").waitFor();
+  await desk.seesNot("Smaller picture");
+  await desk.seesLive();
+  await desk.sees("Full size");
+  assert.deepEqual([...desk.complaints, ...phone.complaints], []);
+});

@@ -89,6 +89,11 @@ class Host {
     return this.page.evaluate(() => window.host.end());
   }
 
+  /** Another rendition to all viewers. */
+  send(rendition, reason) {
+    return this.page.evaluate(([name, why]) => window.host.send(name, why), [rendition, reason]);
+  }
+
   /** The line to the lobby breaks for a moment; the branches live on. */
   blink() {
     return this.page.evaluate(() => window.host.socket.io.engine.close());

@@ -3,7 +3,15 @@
 import { Line, type LineState, type SocketLike } from "./line";
 import { onlyStream, rows } from "./lobby";
 import { Player } from "./player";
-import { parseCandidate, parseEnded, parseOffer, parseRefusal, parseStreams, type Stream } from "./protocol";
+import {
+  parseCandidate,
+  parseEnded,
+  parseOffer,
+  parseRefusal,
+  parseRendition,
+  parseStreams,
+  type Stream,
+} from "./protocol";
 import { fetchToken } from "./token";
 import { KeyStore, keyFromFragment } from "./watchkey";
 import { byId, setText } from "./ui/dom";
@@ -70,6 +78,7 @@ export class App {
     );
     socket.on("live:ended", (said: unknown) => given(parseEnded(said), (streamId) => this.#player?.ended(streamId)));
     socket.on("live:refused", (said: unknown) => given(parseRefusal(said), (refusal) => this.#player?.refused(refusal)));
+    socket.on("live:rendition", (said: unknown) => given(parseRendition(said), (sent) => this.#player?.sent(sent)));
   }
 
   // ── The key ─────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 import { Peer } from "./peer";
 import { Meter, type Quality } from "./quality";
 import type { Line } from "./line";
-import type { Camera, IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
+import type { Camera, IncomingCandidate, Offer, Refusal, Rendition, SentRendition, Stream } from "./protocol";
 import { showsCamera, Watch, type Effect, type PeerId, type Phase } from "./watch";
 
 /** Where the watch shows. */
@@ -11,6 +11,8 @@ export interface Surface {
   phase(phase: Phase, stream: Stream): void;
   picture(picture: MediaStream | undefined): void;
   quality(quality: Quality | undefined): void;
+  /** Undefined while there is no picture of the camera, or nobody can say. */
+  rendition(rendition: Rendition | undefined): void;
 }
 
 /** How often frames are counted while a picture is shown, and while one is waited for. */
@@ -68,6 +70,10 @@ export class Player {
     this.#do((watch) => watch.refused(now(), refusal));
   }
 
+  sent(rendition: SentRendition): void {
+    this.#do((watch) => watch.sent(rendition));
+  }
+
   retry(): void {
     this.#do((watch) => watch.retry(now()));
   }
@@ -99,6 +105,7 @@ export class Player {
     if (phase !== this.#told && !showsCamera(phase)) this.#surface.quality(undefined);
     this.#told = phase;
     this.#surface.phase(phase, stream);
+    this.#surface.rendition(showsCamera(phase) ? this.#watch.rendition : undefined);
   }
 
   /** The frames of camera and slate are not to be measured against each other. */

@@ -40,6 +40,21 @@ export interface Refusal {
   readonly max: number | undefined;
 }
 
+/** Which encoding of the picture a viewer is sent: the first, or the second, which is smaller. */
+export interface Rendition {
+  readonly name: "first" | "second";
+  /** Why it is another one than before; empty where the host does not say, or says what is not known here. */
+  readonly reason: "bandwidth" | "loss" | "retry" | "";
+}
+
+export interface SentRendition {
+  readonly streamId: string;
+  readonly rendition: Rendition;
+}
+
+/** What every connection begins with. */
+export const FIRST: Rendition = { name: "first", reason: "" };
+
 /** What a title may be long; the rest is cut off. */
 const MAX_TITLE = 200;
 
@@ -127,4 +142,15 @@ export function parseRefusal(value: unknown): Refusal | undefined {
   const streamId = text(given?.streamId);
   if (!given || streamId === "") return undefined;
   return { streamId, reason: text(given.reason), max: count(given.max) };
+}
+
+/** `live:rendition {streamId, rendition, reason}`. */
+export function parseRendition(value: unknown): SentRendition | undefined {
+  const given = fields(value);
+  const streamId = text(given?.streamId);
+  const name = given?.rendition;
+  if (!given || streamId === "" || (name !== "first" && name !== "second")) return undefined;
+  const { reason } = given;
+  const known = reason === "bandwidth" || reason === "loss" || reason === "retry";
+  return { streamId, rendition: { name, reason: known ? reason : "" } };
 }

@@ -61,13 +61,25 @@ export const BARS: Record<Level, number> = { none: 0, poor: 1, fair: 2, good: 3,
 export class Meter {
   #samples: Sample[] = [];
   #rates: { at: number; fps: number }[] = [];
+  #latest: Quality | undefined;
 
   /** Undefined until there are two samples to compare. */
   add(sample: Sample): Quality | undefined {
+    this.#latest = this.#add(sample);
+    return this.#latest;
+  }
+
+  #add(sample: Sample): Quality | undefined {
+    const before = this.#samples.at(-1);
+    // What was waited for at the change to another rendition is its first keyframe. It says nothing of what comes after.
+    const changed = before !== undefined && isOfAnotherSize(before, sample);
+    if (changed) this.#samples = [];
     this.#samples = this.#samples.filter((old) => sample.at - old.at <= WINDOW_MS && old.at < sample.at);
     this.#samples.push(sample);
     const first = this.#samples[0];
-    if (first === undefined || first === sample) return undefined;
+    if (first === undefined || first === sample) {
+      return changed && this.#latest ? { ...this.#latest, resolution: resolution(sample) } : undefined;
+    }
     const seconds = (sample.at - first.at) / 1000;
     const fps = rate(sample.framesDecoded - first.framesDecoded, seconds);
     // Over less than a second a frame more or less would pass for another camera.
@@ -88,10 +100,19 @@ function judge(first: Sample, last: Sample, seconds: number, fps: number, nomina
     rttMs: last.roundTrip === undefined ? undefined : last.roundTrip * 1000,
     loss: expected > 0 ? lost / expected : 0,
     bufferMs: emitted > 0 ? ((last.jitterBufferSeconds - first.jitterBufferSeconds) / emitted) * 1000 : undefined,
-    resolution: last.width > 0 ? `${last.width}×${last.height}` : "",
+    resolution: resolution(last),
     codec: last.codec,
   };
   return { ...measured, level: level(measured, nominal, last.freezes > first.freezes) };
+}
+
+function resolution({ width, height }: Sample): string {
+  return width > 0 ? `${width}×${height}` : "";
+}
+
+/** Where either has none, there was no picture yet. */
+function isOfAnotherSize(one: Sample, other: Sample): boolean {
+  return one.width > 0 && other.width > 0 && (one.width !== other.width || one.height !== other.height);
 }
 
 type Measured = Omit<Quality, "level">;

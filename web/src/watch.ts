@@ -10,7 +10,16 @@
 
 import { backoff, type Random } from "./backoff";
 import { isSuccessor } from "./succession";
-import type { Camera, IncomingCandidate, Offer, Refusal, Stream } from "./protocol";
+import {
+  FIRST,
+  type Camera,
+  type IncomingCandidate,
+  type Offer,
+  type Refusal,
+  type Rendition,
+  type SentRendition,
+  type Stream,
+} from "./protocol";
 
 export const TIMES = {
   /** From asking to join until the host's offer. */
@@ -103,6 +112,8 @@ interface Peer {
   lastFrameAt: number;
   connected: boolean;
   disconnectedSince: number | undefined;
+  /** As the host said last; undefined since it cannot be heard any more. */
+  rendition: Rendition | undefined;
 }
 
 /** A join under way: asked for, not yet seen. */
@@ -160,6 +171,11 @@ export class Watch {
     return this.#shown?.id;
   }
 
+  /** What the picture on the screen is sent as; undefined where there is none, or nobody to tell. */
+  get rendition(): Rendition | undefined {
+    return this.#shown?.rendition;
+  }
+
   drain(): Effect[] {
     return this.#effects.splice(0);
   }
@@ -184,6 +200,7 @@ export class Watch {
 
   lineDown(_now: number): void {
     this.#listed = undefined;
+    this.#outOfEarshot();
     // A join that has its offer needs the lobby no more, or only for candidates: let it try.
     if (this.#join && !this.#join.next) this.#join = undefined;
     this.#retryAt = undefined;
@@ -226,6 +243,7 @@ export class Watch {
     }
     this.#stream = successor;
     this.#listed = true;
+    this.#outOfEarshot();
     this.#saidEnded = false;
     this.#awaySince = undefined;
     this.#failures = 0;
@@ -239,6 +257,7 @@ export class Watch {
   /** The lobby does not list the stream (any more). */
   #away(now: number): void {
     this.#listed = false;
+    this.#outOfEarshot();
     this.#again = undefined;
     if (this.#phase.name === "ended") {
       this.#phase = { ...this.#phase, again: false };
@@ -293,7 +312,14 @@ export class Watch {
     if (!this.#join && !this.#shown) return;
     if (this.#join?.next) this.#close(this.#join.next);
     const early = this.#join?.next ? [] : (this.#join?.early ?? []);
-    const next: Peer = { id: ++this.#lastPeer, frames: 0, lastFrameAt: now, connected: false, disconnectedSince: undefined };
+    const next: Peer = {
+      id: ++this.#lastPeer,
+      frames: 0,
+      lastFrameAt: now,
+      connected: false,
+      disconnectedSince: undefined,
+      rendition: FIRST,
+    };
     this.#join = { streamId: offer.streamId, deadline: now + TIMES.frame, next, early: [] };
     this.#retryAt = undefined;
     this.#effects.push({ do: "open", peer: next.id, offer });
@@ -311,6 +337,12 @@ export class Watch {
     }
     const peer = join?.next ?? this.#shown;
     if (peer) this.#effects.push({ do: "candidate", peer: peer.id, candidate });
+  }
+
+  /** The host knows one connection per viewer, which is the newest. */
+  sent({ streamId, rendition }: SentRendition): void {
+    const newest = this.#join?.next ?? this.#shown;
+    if (newest && streamId === this.#stream.streamId) newest.rendition = rendition;
   }
 
   // ── Media ───────────────────────────────────────────────────────────────────────────────────
@@ -517,6 +549,12 @@ export class Watch {
   #reconnecting(why: Why): void {
     this.#stalledAt = this.#shown?.frames ?? -1;
     this.#phase = { name: "reconnecting", why };
+  }
+
+  /** Media may go on, but if the host sends another rendition now, this viewer does not hear of it. */
+  #outOfEarshot(): void {
+    if (this.#shown) this.#shown.rendition = undefined;
+    if (this.#join?.next) this.#join.next.rendition = undefined;
   }
 
   #over(): boolean {

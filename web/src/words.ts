@@ -1,6 +1,6 @@
 /** What the page says about a watch's phase. */
 
-import type { Camera } from "./protocol";
+import type { Camera, Rendition } from "./protocol";
 import type { Phase, Why } from "./watch";
 
 export interface Words {
@@ -45,6 +45,14 @@ const CAMERA: Record<Camera, string> = {
   live: "",
   lost: "The camera is lost; the picture comes back by itself.",
   waiting: "The camera has given no picture yet; it comes by itself.",
+};
+
+/** Why the picture is the smaller one. */
+const SMALLER: Record<Rendition["reason"], string> = {
+  bandwidth: ": your connection does not carry the full one",
+  loss: ": too many packets are lost",
+  retry: "",
+  "": "",
 };
 
 const LOBBY_LOST = "The picture goes on, although the lobby cannot be asked about it at the moment.";
@@ -115,4 +123,15 @@ export function announcement(phase: Phase, title: string): string {
   if (phase.name === "live") return `${title}: ${CAMERA[phase.camera] || "live"}`;
   const { state, reason } = words(phase);
   return `${title}: ${[state.replace(" …", ""), reason].filter((part) => part !== "").join(". ")}`;
+}
+
+/** Which rendition is on the screen, in the panel; undefined where nobody can say. */
+export function pictureText(rendition: Rendition | undefined): string {
+  if (!rendition) return "–";
+  return rendition.name === "first" ? "Full size" : `Smaller${SMALLER[rendition.reason]}`;
+}
+
+/** The mark of a picture that is not the full one says this much of itself; undefined where it is. */
+export function smallerText(rendition: Rendition | undefined): string | undefined {
+  return rendition?.name === "second" ? `Smaller picture${SMALLER[rendition.reason]}` : undefined;
 }

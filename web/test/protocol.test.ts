@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseCandidate, parseEnded, parseOffer, parseRefusal, parseStreams } from "../src/protocol";
+import { parseCandidate, parseEnded, parseOffer, parseRefusal, parseRendition, parseStreams } from "../src/protocol";
 
 const RUBBISH = [undefined, null, 7, "text", true, [], {}, [[]], { streamId: null }, { streamId: {} }, { streamId: "" }];
 
@@ -47,6 +47,7 @@ describe("what the host says", () => {
     expect(parseCandidate(said)).toBeUndefined();
     expect(parseEnded(said)).toBeUndefined();
     expect(parseRefusal(said)).toBeUndefined();
+    expect(parseRendition(said)).toBeUndefined();
   });
 
   it("takes offers, and nothing else for one", () => {
@@ -76,5 +77,18 @@ describe("what the host says", () => {
   it("takes a refusal with and without a number", () => {
     expect(parseRefusal({ streamId: "s", reason: "full", max: 4 })).toEqual({ streamId: "s", reason: "full", max: 4 });
     expect(parseRefusal({ streamId: "s", max: "4" })).toEqual({ streamId: "s", reason: "", max: undefined });
+  });
+
+  it("takes a rendition with the reasons that it knows, and no other rendition", () => {
+    const sent = (rendition: unknown, reason?: unknown) => parseRendition({ streamId: "s", rendition, reason });
+    for (const reason of ["bandwidth", "loss", "retry"]) {
+      expect(sent("second", reason)).toEqual({ streamId: "s", rendition: { name: "second", reason } });
+    }
+    for (const reason of [undefined, null, 7, "", "toString", {}, ["loss"]]) {
+      expect(sent("first", reason)).toEqual({ streamId: "s", rendition: { name: "first", reason: "" } });
+    }
+    for (const name of [undefined, null, 2, "", "third", "First", ["second"], {}]) {
+      expect(sent(name, "loss")).toBeUndefined();
+    }
   });
 });

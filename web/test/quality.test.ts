@@ -2,6 +2,14 @@ import { describe, expect, it } from "vitest";
 import { bitrateText, details, levelText, measuredText, Meter, percentText, type Quality, type Sample } from "../src/quality";
 import { pickSample } from "../src/stats";
 
+interface Worse {
+  fps?: number;
+  loss?: number;
+  rtt?: number;
+  buffer?: number;
+  freezes?: number;
+}
+
 /** A link that carries 30 fps and 2 Mbit/s in 230 packets a second, with what is given made worse. */
 class Link {
   readonly meter = new Meter();
@@ -20,7 +28,7 @@ class Link {
     codec: "H264",
   };
 
-  run(seconds: number, more: { fps?: number; loss?: number; rtt?: number; buffer?: number; freezes?: number } = {}) {
+  run(seconds: number, more: Worse = {}) {
     let quality: Quality | undefined;
     const { fps = 30, loss = 0, rtt = 0.012, buffer = 0.01, freezes = 0 } = more;
     for (let n = 0; n < seconds; n++) {
@@ -42,7 +50,53 @@ class Link {
     if (!quality) throw new Error("one sample says nothing");
     return quality;
   }
+
+  /** The next samples are of a picture of this size. */
+  resize(width: number, height: number): this {
+    this.#sample = { ...this.#sample, width, height };
+    return this;
+  }
 }
+
+describe("another rendition", () => {
+  it("is no worse a connection for its size, nor for the wait at the change", () => {
+    const link = new Link();
+    link.run(50);
+    // One second without a picture until its first keyframe, which counts as a freeze.
+    link.run(1, { fps: 0 });
+    expect(levelText(link.resize(640, 360).run(1, { fps: 5, freezes: 1 }))).not.toBe("No picture");
+    const after = link.run(1);
+    expect(after).toMatchObject({ level: "excellent", resolution: "640×360" });
+    expect(after.fps).toBeCloseTo(30);
+    expect(levelText(link.resize(1280, 720).run(1))).toBe("Excellent");
+    expect(levelText(link.run(1))).toBe("Excellent");
+  });
+
+  it("keeps the last figures up until it has some of its own, with its size", () => {
+    const link = new Link();
+    const before = link.run(10, { rtt: 0.5 });
+    expect(link.resize(640, 360).run(1)).toEqual({ ...before, resolution: "640×360" });
+  });
+
+  it("does not hide that fewer pictures come", () => {
+    const link = new Link();
+    link.run(50);
+    expect(levelText(link.resize(640, 360).run(3, { fps: 10 }))).toBe("Poor");
+  });
+
+  it("has nothing to keep up where nothing was measured", () => {
+    const link = new Link();
+    expect(() => link.run(1)).toThrow();
+    expect(() => link.resize(640, 360).run(1)).toThrow();
+    expect(link.run(1).resolution).toBe("640×360");
+  });
+
+  it("is not what the first picture is", () => {
+    const link = new Link().resize(0, 0);
+    link.run(2);
+    expect(link.resize(640, 360).run(1).bitrate).toBeCloseTo(2_000_000);
+  });
+});
 
 describe("measuring", () => {
   it("says nothing from one sample", () => {

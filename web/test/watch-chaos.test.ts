@@ -41,6 +41,7 @@ class Chaos {
       () => watch.refused(now, { streamId, reason: "full", max: this.#pick([undefined, 1]) }),
       () => watch.offer(now, { streamId, sdp: "" }),
       () => watch.candidate(now, { streamId, candidate: null }),
+      () => watch.sent({ streamId, rendition: { name: "second", reason: "loss" } }),
       () => this.frame(peer),
       () => this.frame(peer),
       () => watch.peer(now, peer, this.#pick(["connected", "disconnected", "failed", "closed"] as const)),
@@ -73,6 +74,7 @@ class Chaos {
   /** What holds as long as the viewer has not left. */
   checkPhase(): void {
     const { shown, phase } = this.watch;
+    if (shown === undefined) this.must(this.watch.rendition === undefined, "says nothing of no picture");
     if (phase.name === "live") this.must(shown !== undefined, "live shows a picture");
     if (phase.name === "ended" || phase.name === "full" || phase.name === "connecting") {
       this.must(shown === undefined, "shows none without one");

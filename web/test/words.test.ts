@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { announcement, words } from "../src/words";
+import { announcement, pictureText, smallerText, words } from "../src/words";
+import { FIRST, type Rendition } from "../src/protocol";
 import type { Phase, Why } from "../src/watch";
 
 const WHYS: Why[] = ["line", "host-away", "no-offer", "no-frame", "media", "stalled", "hung-up", "offer", "codec"];
@@ -60,4 +61,17 @@ it("says what the slate stands for, and that nothing has to be done about it", (
   expect(announcement({ name: "live", lobbyLost: false, camera: "lost" }, "Coop")).toBe(
     "Coop: The camera is lost; the picture comes back by itself.",
   );
+});
+
+it("says which size the picture has, and of the smaller one why", () => {
+  const second = (reason: Rendition["reason"]): Rendition => ({ name: "second", reason });
+  expect(pictureText(FIRST)).toBe("Full size");
+  expect(pictureText({ name: "first", reason: "retry" })).toBe("Full size");
+  expect(pictureText(undefined)).toBe("–");
+  expect(pictureText(second("bandwidth"))).toBe("Smaller: your connection does not carry the full one");
+  expect(pictureText(second("loss"))).toBe("Smaller: too many packets are lost");
+  expect(pictureText(second(""))).toBe("Smaller");
+  expect(smallerText(second("loss"))).toBe("Smaller picture: too many packets are lost");
+  expect(smallerText(second(""))).toBe("Smaller picture");
+  for (const none of [FIRST, undefined]) expect(smallerText(none)).toBeUndefined();
 });

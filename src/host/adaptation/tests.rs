@@ -255,3 +255,21 @@ fn who_is_gone_counts_no_more() {
     );
     assert_eq!(shown(&talk.estimate(0, 10)), [], "late words are nobody's");
 }
+
+#[test]
+fn the_second_renditions_bitrate_is_told_while_it_is_needed() {
+    let mut talk = Talk::new(RATES, 2);
+    let told = |talk: &Talk| talk.adaptation.bitrates().collect::<Vec<_>>();
+    assert_eq!(told(&talk), [(Rendition::First, 2_000_000)]);
+    talk.estimate(1, 200_000);
+    let sent = [0, 1, 2].map(|viewer| talk.adaptation.rendition(BranchId(viewer)));
+    assert_eq!(
+        sent,
+        [Some(Rendition::First), Some(Rendition::Second), None]
+    );
+    let second = talk.adaptation.bitrate(Rendition::Second);
+    let both = [(Rendition::First, 2_000_000), (Rendition::Second, second)];
+    assert_eq!(told(&talk), both);
+    talk.adaptation.gone(BranchId(1), talk.now);
+    assert_eq!(told(&talk), [(Rendition::First, 2_000_000)]);
+}

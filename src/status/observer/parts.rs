@@ -1,6 +1,7 @@
 //! The parts of the picture, each from where its facts are.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -103,6 +104,13 @@ fn blame(status: &mut CameraStatus, fault: Fault) {
     status.why = Some(fault.sentence().to_owned());
 }
 
+pub(super) fn targets(host: &HostSnapshot) -> BTreeMap<String, u32> {
+    let bitrates = host.bitrates.iter();
+    bitrates
+        .map(|(rendition, bitrate)| (rendition.name().to_owned(), *bitrate))
+        .collect()
+}
+
 /// Waits for the branches' answers, all at the same time.
 pub(super) async fn viewers(watching: Vec<Watching>) -> Vec<ViewerStatus> {
     let deadline = tokio::time::Instant::now() + BRANCHES_ANSWER_WITHIN;
@@ -119,6 +127,7 @@ pub(super) async fn viewers(watching: Vec<Watching>) -> Vec<ViewerStatus> {
             branch: viewer.branch.0,
             state: viewer.state.to_owned(),
             for_s: seconds(viewer.age),
+            rendition: viewer.rendition.map(|sent| sent.name().to_owned()),
             ..ViewerStatus::default()
         };
         if let Some(figures) = figures {

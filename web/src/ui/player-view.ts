@@ -1,12 +1,15 @@
 import type { Surface } from "../player";
 import { durationText, viewersText } from "../lobby";
-import type { Stream } from "../protocol";
+import type { Rendition, Stream } from "../protocol";
 import { BARS, details, levelText, measuredText, type Quality } from "../quality";
 import { showsCamera, type Phase } from "../watch";
-import { announcement, words } from "../words";
+import { announcement, pictureText, smallerText, words } from "../words";
 import { byId, create, setText } from "./dom";
 import { Sound } from "./sound";
 import { Screen } from "./screen";
+
+/** Characters that find room in a column of the panel; what is longer gets a line of its own. */
+const LONGEST_FIGURE = 12;
 
 export interface PlayerActions {
   back(): void;
@@ -30,11 +33,15 @@ export class PlayerView implements Surface {
   readonly #bars = byId("bars", HTMLSpanElement);
   readonly #level = byId("quality-level", HTMLSpanElement);
   readonly #measured = byId("measured", HTMLSpanElement);
+  readonly #smaller = byId("smaller", HTMLSpanElement);
+  readonly #smallerWhy = byId("smaller-why", HTMLSpanElement);
   readonly #details = byId("details", HTMLDListElement);
   readonly #announcer = byId("announcer", HTMLDivElement);
   readonly #sound = new Sound(this.#video);
   readonly #screen = new Screen(this.#video);
   #announced = "";
+  #measurement: Quality | undefined;
+  #rendition: Rendition | undefined;
 
   constructor(actions: PlayerActions) {
     byId("back", HTMLButtonElement).addEventListener("click", actions.back);
@@ -90,8 +97,25 @@ export class PlayerView implements Surface {
     this.#bars.dataset.bars = String(quality ? BARS[quality.level] : 0);
     setText(this.#level, quality ? levelText(quality) : "–");
     setText(this.#measured, quality && quality.level !== "none" ? measuredText(quality) : "");
+    this.#measurement = quality;
+    this.#showDetails();
+  }
+
+  /** Not announced: it may come and go by itself, and the indicator that it stands in says it when it is read. */
+  rendition(rendition: Rendition | undefined): void {
+    if (rendition === this.#rendition) return;
+    this.#rendition = rendition;
+    const why = smallerText(rendition);
+    this.#smaller.hidden = why === undefined;
+    this.#smaller.title = why ?? "";
+    setText(this.#smallerWhy, why ?? "");
+    this.#showDetails();
+  }
+
+  #showDetails(): void {
+    const quality = this.#measurement;
     if (!quality) return this.#details.replaceChildren();
-    const pairs = details(quality);
+    const pairs = [["Picture", pictureText(this.#rendition)] as const, ...details(quality)];
     if (this.#details.childElementCount !== pairs.length) {
       this.#details.replaceChildren(
         ...pairs.map(([name]) => {
@@ -102,8 +126,10 @@ export class PlayerView implements Surface {
       );
     }
     pairs.forEach(([, value], index) => {
-      const shown = this.#details.children[index]?.querySelector("dd");
+      const pair = this.#details.children[index];
+      const shown = pair?.querySelector("dd");
       if (shown) setText(shown, value);
+      pair?.classList.toggle("sentence", value.length > LONGEST_FIGURE);
     });
   }
 
@@ -131,6 +157,7 @@ export class PlayerView implements Surface {
     this.#announced = "";
     setText(this.#announcer, "");
     this.quality(undefined);
+    this.rendition(undefined);
     this.#sound.reset();
   }
 
