@@ -5,6 +5,7 @@
 //
 // The device and every viewer are in a network namespace of their own. Media has no other way than the links.
 
+import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -112,6 +113,8 @@ export class Links {
 export async function narrowStage(t, count, config) {
   const links = new Links(t, count);
   const stage = await Stage.set(t, { lobby: { host: links.near }, prefix: links.prefix, config });
+  // GLib's complaints are bugs, ours mostly.
+  t.after(() => assert.deepEqual(stage.daemon.lines(/CRITICAL|WARNING \*\*/), []));
   const viewers = [];
   for (let n = 0; n < count; n += 1) {
     const browser = await Browser.start({ program: links.browser(n), near: links.links[n].page });
