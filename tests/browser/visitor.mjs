@@ -32,11 +32,12 @@ export class Visitor {
   /**
    * @param {import("node:test").TestContext} t
    * @param {import("playwright-core").BrowserContextOptions} options
+   * @param browser another one than the file's own
    */
-  static async enter(t, options = {}) {
+  static async enter(t, options = {}, browser = undefined) {
     const visitor = new Visitor();
     visitor.name = t.name.replaceAll(/[^a-z0-9]+/gi, "-").toLowerCase().slice(0, 60);
-    visitor.context = await (await theBrowser()).newContext({
+    visitor.context = await (browser ?? (await theBrowser())).newContext({
       viewport: { width: 1200, height: 800 },
       colorScheme: "light",
       ...options,

@@ -75,7 +75,8 @@ export class Links {
     const [inside] = this.#cable([this.device, address(71, 1)], [namespace, address(71, 2)], `m${n}`);
     this.#cable([null, address(72, 1)], [namespace, address(72, 2)], `s${n}`);
     ip("-n", namespace, "route", "add", `${this.near}/32`, "via", address(72, 1));
-    return { namespace, inside, page: address(72, 1) };
+    // The device's own end, for viewers who reach its lobby over their link.
+    return { namespace, inside, device: address(71, 1), page: address(72, 1) };
   }
 
   /** From now on so many kbit/s go to viewer `n`; what waits for longer than `queue` ms is dropped. */

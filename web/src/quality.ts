@@ -45,6 +45,8 @@ export interface Quality {
 const WINDOW_MS = 3_000;
 /** The best frame rate of this long ago is what the camera is taken to give. */
 const NOMINAL_MS = 60_000;
+/** What has piled up while pictures were waited for comes at once, within this time: faster than any camera. */
+const PILED_UP_MS = 1_000;
 
 const WORDS: Record<Level, string> = {
   none: "No picture",
@@ -62,6 +64,8 @@ export class Meter {
   #samples: Sample[] = [];
   #rates: { at: number; fps: number }[] = [];
   #latest: Quality | undefined;
+  /** When pictures last had been waited for. */
+  #waitedAt = -Infinity;
 
   /** Undefined until there are two samples to compare. */
   add(sample: Sample): Quality | undefined {
@@ -74,6 +78,7 @@ export class Meter {
     // What was waited for at the change to another rendition is its first keyframe. It says nothing of what comes after.
     const changed = before !== undefined && isOfAnotherSize(before, sample);
     if (changed) this.#samples = [];
+    if (changed || (before && sample.freezes > before.freezes)) this.#waitedAt = sample.at;
     this.#samples = this.#samples.filter((old) => sample.at - old.at <= WINDOW_MS && old.at < sample.at);
     this.#samples.push(sample);
     const first = this.#samples[0];
@@ -83,7 +88,8 @@ export class Meter {
     const seconds = (sample.at - first.at) / 1000;
     const fps = rate(sample.framesDecoded - first.framesDecoded, seconds);
     // Over less than a second a frame more or less would pass for another camera.
-    if (seconds >= 1) this.#rates.push({ at: sample.at, fps });
+    const steady = first.at - this.#waitedAt >= PILED_UP_MS;
+    if (seconds >= 1 && steady) this.#rates.push({ at: sample.at, fps });
     this.#rates = this.#rates.filter((old) => sample.at - old.at <= NOMINAL_MS);
     const nominal = Math.max(fps, ...this.#rates.map((old) => old.fps));
     return judge(first, sample, seconds, fps, nominal);

@@ -72,6 +72,16 @@ describe("another rendition", () => {
     expect(levelText(link.run(1))).toBe("Excellent");
   });
 
+  it("does not take what piled up before it for the camera's pace", () => {
+    const link = new Link();
+    link.run(50);
+    link.resize(640, 360).run(1, { fps: 0 });
+    link.run(1, { fps: 75 });
+    for (let second = 0; second < 30; second++) {
+      expect(levelText(link.run(1)), `after ${second + 1} s`).toBe("Excellent");
+    }
+  });
+
   it("keeps the last figures up until it has some of its own, with its size", () => {
     const link = new Link();
     const before = link.run(10, { rtt: 0.5 });
@@ -164,6 +174,15 @@ describe("judging", () => {
     const link = new Link();
     link.run(50);
     expect(levelText(link.run(5, more))).toBe(expected);
+  });
+
+  it("does not hold what piles up in a freeze against what comes after it", () => {
+    const link = new Link();
+    link.run(50);
+    link.run(1, { fps: 0 });
+    link.run(1, { fps: 60, freezes: 1 });
+    link.run(3);
+    expect(levelText(link.run(1))).toBe("Excellent");
   });
 
   it("takes a slow camera for what it is", () => {
