@@ -31,6 +31,8 @@ use crate::{
 const SOUND: u32 = 90_000;
 /// Viewers of the first rendition who can take this share of what the best can are waited for, the others are not.
 const NEARLY: f64 = 0.8;
+/// For so long receivers' estimates may still be of the slate.
+const REMEMBERS: Duration = Duration::from_secs(4);
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
 /// Less than this share of what is encoded is a fall that the smaller picture bridges, even for a viewer alone: what
@@ -95,6 +97,13 @@ pub enum Decision {
     },
 }
 
+/// Why viewers' words say nothing.
+#[derive(Debug, Clone, Copy)]
+enum Deaf {
+    WhileSlate,
+    Until(Instant),
+}
+
 /// All viewers' connections, and what follows from them.
 #[derive(Debug)]
 pub struct Adaptation {
@@ -105,6 +114,8 @@ pub struct Adaptation {
     first: u32,
     second: u32,
     watchers: BTreeMap<BranchId, Watcher>,
+    /// Until when viewers' words say nothing of their connections; `None` while the camera's picture is shown.
+    deaf: Option<Deaf>,
     next_step: Option<Instant>,
     decisions: VecDeque<Decision>,
 }
@@ -127,6 +138,7 @@ impl Adaptation {
             first: rates.first.1,
             second: rates.second.map_or(0, |(_, most)| most),
             watchers: BTreeMap::new(),
+            deaf: None,
             next_step: None,
             decisions: VecDeque::new(),
         }
@@ -145,6 +157,26 @@ impl Adaptation {
         };
         if std::mem::replace(&mut self.rates, rates) != rates {
             self.settle(now);
+        }
+    }
+
+    /// Whether viewers are shown the camera's picture. Of a slate of two pictures a second an estimator learns that little
+    /// comes through, and for a moment afterwards it remembers.
+    pub fn camera(&mut self, live: bool, now: Instant) {
+        self.deaf = match (live, self.deaf) {
+            (false, _) => Some(Deaf::WhileSlate),
+            (true, Some(Deaf::WhileSlate)) => Some(Deaf::Until(now + REMEMBERS)),
+            (true, deaf) => deaf,
+        };
+    }
+
+    fn is_deaf(&mut self, now: Instant) -> bool {
+        match self.deaf {
+            Some(Deaf::Until(end)) if now >= end => {
+                self.deaf = None;
+                false
+            }
+            deaf => deaf.is_some(),
         }
     }
 
@@ -200,12 +232,16 @@ impl Adaptation {
 
     /// A viewer has said what its connection carries.
     pub fn way(&mut self, branch: BranchId, way: Way, now: Instant) {
+        let deaf = self.is_deaf(now);
         let sent = self
             .rendition(branch)
             .map(|rendition| f64::from(self.bitrate(rendition)));
         let (Some(sent), Some(watcher)) = (sent, self.watchers.get_mut(&branch)) else {
             return;
         };
+        if deaf {
+            return watcher.overhears(way.bandwidth);
+        }
         let sent = Sent {
             picture: watcher
                 .thinned

@@ -146,6 +146,7 @@ pub async fn run(
         links,
     };
     host.roster.camera(shown);
+    host.adaptation.camera(shown == Shown::Live, now());
     let outcome = host.serve(shutdown).await;
     host.take_down().await;
     outcome
@@ -211,6 +212,7 @@ impl Host {
                 Input::Network(now) => self.network(now),
                 Input::Camera(shown) => {
                     self.roster.camera(shown);
+                    self.adaptation.camera(shown == Shown::Live, now());
                     let picture = self.camera_status.borrow().picture.clone();
                     if let Some(picture) = picture {
                         self.adaptation.adjustable(picture.adjustable, now());

@@ -237,6 +237,23 @@ fn without_a_second_rendition_the_slow_are_given_fewer_pictures() {
 }
 
 #[test]
+fn what_is_said_of_a_slate_counts_for_nothing() {
+    let mut talk = Talk::new(RATES, 2);
+    talk.estimate(0, 2_200_000);
+    talk.adaptation.camera(false, talk.now);
+    for bandwidth in [900_000, 300_000, 100_000] {
+        assert_eq!(talk.estimate(0, bandwidth), []);
+    }
+    talk.adaptation.camera(true, talk.now);
+    assert_eq!(talk.estimate(0, 80_000), [], "it remembers");
+    talk.pass(REMEMBERS);
+    talk.estimate(0, 2_200_000);
+    talk.estimate(0, 1_300_000);
+    let moved = talk.estimate(0, 1_100_000);
+    assert_eq!(shown(&moved), [(0, Rendition::Second, Why::Bandwidth)]);
+}
+
+#[test]
 fn who_is_gone_counts_no_more() {
     let mut talk = Talk::new(RATES, 1);
     for bandwidth in [2_200_000, 900_000, 500_000] {

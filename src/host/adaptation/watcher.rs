@@ -25,6 +25,8 @@ const FALL: f64 = 0.98;
 /// stall of a radio it would have grown beyond.
 const STAYS: Duration = Duration::from_secs(1);
 const PLAINLY_LESS: f64 = 0.88;
+/// For a receiver to see that more comes through than it thought possible: it looks back for a second.
+const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
 const GROWS: f64 = 1.03;
 /// While a shortage lasts, what waits along the way has to drain as well: so much less is encoded meanwhile.
@@ -143,6 +145,11 @@ impl Watcher {
         }
     }
 
+    /// An estimate that nothing follows from: the next is compared with it.
+    pub fn overhears(&mut self, bandwidth: Option<u64>) {
+        self.bandwidth = bandwidth.or(self.bandwidth);
+    }
+
     /// The viewer's estimate of what comes through, in bit/s.
     pub fn estimates(&mut self, bandwidth: u64, sent: Sent, now: Instant) {
         let before = self.bandwidth.replace(bandwidth);
@@ -227,7 +234,7 @@ impl Watcher {
     fn fails_its_trial(&self, bandwidth: f64, now: Instant) -> bool {
         let before = self.before_trial.map(|before| before as f64);
         self.on_trial
-            && now.saturating_duration_since(self.moved) >= STAYS
+            && now.saturating_duration_since(self.moved) >= GROWS_WITHIN
             && before.is_some_and(|before| bandwidth < before * GROWS)
     }
 
