@@ -203,6 +203,10 @@ impl Desk {
             return;
         };
         let mut room = self.room();
+        // Nothing waits for a socket that is gone: nobody would come for it.
+        if seat.connection.is_closed() {
+            return;
+        }
         let connected = socket.connected();
         let said = Said {
             seat: seat.clone(),
