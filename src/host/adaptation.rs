@@ -33,6 +33,8 @@ const SOUND: u32 = 90_000;
 const NEARLY: f64 = 0.8;
 /// For so long receivers' estimates may still be of the slate.
 const REMEMBERS: Duration = Duration::from_secs(4);
+/// For so long a second rendition that could not be encoded is done without.
+const SECOND_AGAIN: Duration = Duration::from_secs(60);
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
 /// Less than this share of what is encoded is a fall that the smaller picture bridges, even for a viewer alone: what
@@ -116,6 +118,8 @@ pub struct Adaptation {
     watchers: BTreeMap<BranchId, Watcher>,
     /// Until when viewers' words say nothing of their connections; `None` while the camera's picture is shown.
     deaf: Option<Deaf>,
+    /// When a second rendition that could not be encoded may be asked for again.
+    second_again: Option<Instant>,
     next_step: Option<Instant>,
     decisions: VecDeque<Decision>,
 }
@@ -139,6 +143,7 @@ impl Adaptation {
             second: rates.second.map_or(0, |(_, most)| most),
             watchers: BTreeMap::new(),
             deaf: None,
+            second_again: None,
             next_step: None,
             decisions: VecDeque::new(),
         }
@@ -147,7 +152,7 @@ impl Adaptation {
     /// Whether encoders can be told another bitrate while they run. Where not, each rendition has the one that it has.
     pub fn adjustable(&mut self, adjustable: bool, now: Instant) {
         let fixed = |(_, most): (u32, u32)| (most, most);
-        let rates = match adjustable {
+        let mut rates = match adjustable {
             true => self.asked,
             false => Rates {
                 first: fixed(self.asked.first),
@@ -155,9 +160,31 @@ impl Adaptation {
                 ..self.asked
             },
         };
+        if self.second_again.is_some() {
+            rates.second = None;
+        }
         if std::mem::replace(&mut self.rates, rates) != rates {
             self.settle(now);
         }
+    }
+
+    /// The second rendition cannot be encoded: for a while there is none, and who was sent it is sent what fits of the
+    /// first.
+    pub fn without_second(&mut self, now: Instant) {
+        self.rates.second = None;
+        self.second_again = Some(now + SECOND_AGAIN);
+        for (branch, watcher) in &mut self.watchers {
+            if watcher.rendition == Rendition::Second {
+                watcher.rendition = Rendition::First;
+                self.decisions.push_back(Decision::Show {
+                    branch: *branch,
+                    rendition: Rendition::First,
+                    why: Why::Retry,
+                });
+            }
+            watcher.on_trial = false;
+        }
+        self.settle(now);
     }
 
     /// Whether viewers are shown the camera's picture. Of a slate of two pictures a second an estimator learns that little
@@ -264,6 +291,10 @@ impl Adaptation {
             return;
         }
         self.next_step = None;
+        if self.second_again.is_some_and(|at| now >= at) {
+            self.second_again = None;
+            self.rates.second = self.asked.second;
+        }
         let highest = f64::from(self.rates.first.1);
         let second = self.rates.second.map_or(0.0, |(_, most)| f64::from(most));
         for watcher in self.watchers.values_mut() {
@@ -326,6 +357,7 @@ impl Adaptation {
             .values()
             .any(|watcher| watcher.limit.is_some())
             || self.has_viewers(Rendition::Second)
+            || self.second_again.is_some()
             || self.watchers.values().any(|watcher| watcher.on_trial);
         self.next_step = grows.then(|| self.next_step.unwrap_or(now + STEP));
     }

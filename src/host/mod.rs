@@ -305,6 +305,10 @@ impl Host {
                 Err(HostError::CameraHangs(why))
             }
             MediaEvent::Camera(CameraEvent::Failed { why, .. }) => Err(HostError::Camera(why)),
+            MediaEvent::Camera(CameraEvent::NoSecond) => {
+                self.adaptation.without_second(now());
+                Ok(())
+            }
             MediaEvent::Camera(CameraEvent::Profile { profile_level_id }) => {
                 self.offer_anew(&profile_level_id);
                 Ok(())

@@ -238,6 +238,7 @@ impl Camera {
             keyframe_wanted: second_keyframe_wanted.clone(),
             recipe,
             wanted: second_is_wanted,
+            events: events.clone(),
             bitrate: wanted_second_bitrate,
         };
         tokio::spawn(second_rendition.keep());

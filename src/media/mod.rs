@@ -130,6 +130,8 @@ pub enum CameraEvent {
         /// A driver or an encoder hangs, and would hang the process's end, too.
         hangs: bool,
     },
+    /// The second rendition cannot be encoded; it is not to be asked for again soon.
+    NoSecond,
     /// Its picture is of another H.264 profile than offers said so far: branches that were offered the
     /// former one ([`branch::Branch::offers`]) have to be offered this one.
     Profile { profile_level_id: String },

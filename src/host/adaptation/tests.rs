@@ -237,6 +237,66 @@ fn without_a_second_rendition_the_slow_are_given_fewer_pictures() {
 }
 
 #[test]
+fn where_the_second_cannot_be_encoded_the_slow_get_fewer_pictures_and_it_is_tried_again() {
+    let mut talk = Talk::new(RATES, 2);
+    for bandwidth in [2_200_000, 900_000, 500_000] {
+        talk.estimate(1, bandwidth);
+    }
+    assert!(talk.adaptation.wants_second());
+    talk.adaptation.without_second(talk.now);
+    let decisions = talk.decisions();
+    assert_eq!(shown(&decisions), [(1, Rendition::First, Why::Retry)]);
+    assert!(
+        decisions.iter().any(|it| matches!(
+            it,
+            Decision::Thin {
+                branch: BranchId(1),
+                bitrate: Some(_)
+            }
+        )),
+        "{decisions:?}"
+    );
+    assert!(!talk.adaptation.wants_second());
+    assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
+    talk.pass(SECOND_AGAIN + STEP);
+    talk.estimate(1, 400_000);
+    talk.estimate(1, 300_000);
+    assert!(talk.adaptation.wants_second(), "it is tried again");
+}
+
+#[test]
+fn whatever_a_viewer_says_it_is_given_something_and_soon_all_again() {
+    for sound in [0, 90_000] {
+        let mut talk = Talk::new(Rates { sound, ..RATES }, 1);
+        for _ in 0..100 {
+            talk.loss(0, 0.9);
+            talk.estimate(0, 0);
+            for decision in talk.pass(MOMENT * 3) {
+                if let Decision::Pace {
+                    bitrate: Some(bitrate),
+                    ..
+                }
+                | Decision::Thin {
+                    bitrate: Some(bitrate),
+                    ..
+                } = decision
+                {
+                    assert!(bitrate >= 30_000, "{bitrate}");
+                }
+            }
+        }
+        talk.loss(0, 0.0);
+        talk.pass(Duration::from_secs(20));
+        assert_eq!(talk.adaptation.watchers[&BranchId(0)].thinned, None);
+        talk.pass(Duration::from_secs(160));
+        assert_eq!(
+            talk.adaptation.rendition(BranchId(0)),
+            Some(Rendition::First)
+        );
+    }
+}
+
+#[test]
 fn what_is_said_of_a_slate_counts_for_nothing() {
     let mut talk = Talk::new(RATES, 2);
     talk.estimate(0, 2_200_000);

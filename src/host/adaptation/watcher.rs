@@ -52,6 +52,8 @@ pub const TRIAL: Duration = Duration::from_secs(6);
 const SETTLES: Duration = Duration::from_secs(3);
 /// A share of packets lost that is taken for too much sent (RFC 8298 and others: below a tenth, radios lose as well).
 const MUCH_LOST: f64 = 0.1;
+/// The share of the smallest picture's bitrate that everybody is given.
+const LEAST: f64 = 0.25;
 /// A share that speaks of a queue that is full somewhere, and for how long it does.
 const SOME_LOST: f64 = 0.02;
 const LOSS_TELLS: Duration = Duration::from_secs(3);
@@ -178,7 +180,7 @@ impl Watcher {
         let loses = self
             .lost
             .is_some_and(|at| now.saturating_duration_since(at) < LOSS_TELLS);
-        carried.max(if loses { 1.0 } else { sent.least })
+        carried.max(if loses { 0.0 } else { sent.least })
     }
 
     /// The viewer's report of a share of packets lost, 0 to 1.
@@ -226,7 +228,7 @@ impl Watcher {
             }
         }
         self.knee = Some(self.knee.map_or(arrived, |knee| knee.min(arrived)));
-        self.lower(carried, now);
+        self.lower(carried, sent, now);
     }
 
     /// The estimate of before is far below what is sent by now, and does not grow: were there more room, it would, by 8 %
@@ -256,14 +258,16 @@ impl Watcher {
             Some(shortage) if now.saturating_duration_since(shortage.last) < LOSS_AFTER => {
                 shortage.last = now;
                 if now.saturating_duration_since(self.lowered) >= LOWERED_FOR {
-                    self.lower(carried, now);
+                    self.lower(carried, sent, now);
                 }
             }
             _ => self.too_much(sent, sent.picture, carried, true, now),
         }
     }
 
-    fn lower(&mut self, carried: f64, now: Instant) {
+    /// Never to nothing: from there no growth leads back, and whatever a viewer says, it is no more than its word.
+    fn lower(&mut self, carried: f64, sent: Sent, now: Instant) {
+        let carried = carried.max(sent.least * LEAST);
         self.lowered = now;
         self.limit = Some(self.limit.map_or(carried, |limit| limit.min(carried)));
     }

@@ -21,6 +21,10 @@ const HEADROOM: f64 = 1.3;
 /// Packets that go together last about so long; shorter sleeps cost more than they spread.
 const TOGETHER: Duration = Duration::from_millis(5);
 
+/// However slow a connection is said to be, a picture's packets are spread over no more than this: the branch's thread
+/// has to be free for the next one, and for the branch's end.
+const AT_MOST: Duration = Duration::from_millis(250);
+
 thread_local! {
     /// What this thread pushes is paced already.
     static PUSHES: Cell<bool> = const { Cell::new(false) };
@@ -63,6 +67,7 @@ impl Pace {
 /// Pushes the packets a few at a time, each few when the link is through with those before.
 fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64) {
     let mut free = Instant::now();
+    let end = free + AT_MOST;
     let mut few = gst::BufferList::new();
     let mut lasts = Duration::ZERO;
     let mut rest = list.len();
@@ -73,7 +78,7 @@ fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64) {
         if lasts < TOGETHER && rest > 0 {
             continue;
         }
-        thread::sleep(free.saturating_duration_since(Instant::now()));
+        thread::sleep(free.min(end).saturating_duration_since(Instant::now()));
         // Fails only while the branch is being closed.
         if pad
             .push_list(std::mem::replace(&mut few, gst::BufferList::new()))
@@ -128,6 +133,15 @@ mod tests {
         let number = came.iter().map(|(_, number)| number).sum();
         let (first, last) = (came.first().expect("some"), came.last().expect("some"));
         (last.0 - first.0, number)
+    }
+
+    #[test]
+    fn nobody_can_make_a_branch_wait_for_long() {
+        let pace = Pace::default();
+        pace.set(Some(1));
+        let (lasted, number) = through(&pace);
+        assert_eq!(number, PACKETS);
+        assert!(lasted < AT_MOST * 4, "{lasted:?}");
     }
 
     #[test]

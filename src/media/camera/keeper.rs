@@ -162,6 +162,10 @@ impl Keeping {
     }
 
     fn look(&mut self) {
+        // The second rendition's encoder seldom runs: its viewers do not wait for it to say that the camera is back.
+        if !self.it.taps.outlet.shows_slate() {
+            self.it.second_outlet.hide_slate();
+        }
         let counters = &self.it.taps.counters;
         let seen = Seen {
             source: counters.source_frames.load(Ordering::Relaxed),

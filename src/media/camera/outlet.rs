@@ -132,7 +132,8 @@ impl Allowance {
     fn fill(&mut self, now: gst::ClockTime) {
         let elapsed = now.saturating_sub(self.filled).nseconds() as f64 / 1e9;
         let bitrate = f64::from(self.bitrate);
-        self.left = (self.left + elapsed * bitrate).min(bitrate);
+        // A keyframe is owed for two seconds at most.
+        self.left = (self.left.max(-2.0 * bitrate) + elapsed * bitrate).min(bitrate);
         self.filled = now;
     }
 }
@@ -333,6 +334,21 @@ impl Outlet {
         self.gate().slate = true;
     }
 
+    /// From now on no more: whoever saw it gets nothing until the next keyframe, which is asked for.
+    pub fn hide_slate(&self) {
+        let now = self.time.running_time();
+        let mut gate = self.gate();
+        if !std::mem::take(&mut gate.slate) {
+            return;
+        }
+        for taker in &mut gate.takers {
+            taker.state = Taking::FromKeyframe { asked: now };
+        }
+        if let (Some(wanted), false) = (&self.keyframe_wanted, gate.takers.is_empty()) {
+            wanted.notify_one();
+        }
+    }
+
     pub fn shows_slate(&self) -> bool {
         self.gate().slate
     }
@@ -425,7 +441,10 @@ impl Outlet {
             .zip(buffer.pts())
             .and_then(|(segment, pts)| segment.to_running_time(pts));
         // Without B-frames the order of decoding is that of capture.
-        buffer.make_mut().set_dts(gst::ClockTime::NONE);
+        let writable = buffer.make_mut();
+        writable.set_dts(gst::ClockTime::NONE);
+        // An encoder's own word for "something was left out", which is ours for something else.
+        writable.unset_flags(BEGINS);
         Some((buffer, captured.unwrap_or_else(|| self.time.running_time())))
     }
 }

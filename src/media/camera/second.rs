@@ -24,7 +24,7 @@ use super::{
     outlet::{Outlet, TimeBase},
     pipeline::{self, Running, shut},
 };
-use crate::media::{bus, profile::BitrateControl};
+use crate::media::{CameraEvent, MediaEvent, bus, profile::BitrateControl};
 
 const LONGEST: Duration = Duration::from_secs(60);
 /// So long it must run to be taken for one that works.
@@ -79,6 +79,7 @@ pub struct Second {
     pub recipe: watch::Receiver<Option<Recipe>>,
     /// Somebody needs it.
     pub wanted: watch::Receiver<bool>,
+    pub events: mpsc::UnboundedSender<MediaEvent>,
     /// Bit/s; `None`: as its recipe says.
     pub bitrate: watch::Receiver<Option<u32>>,
 }
@@ -116,6 +117,8 @@ impl Second {
                 event = "second-rendition-failed",
                 why, retry_in_ms, "there is no smaller picture for slow viewers"
             );
+            let event = MediaEvent::Camera(CameraEvent::NoSecond);
+            let _ = self.events.send(event);
             sleep(wait).await;
         }
     }
