@@ -96,14 +96,40 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
+/// A line without the names of the stage's directories, which are others in each run.
+fn without_stage(line: &str) -> String {
+    let stage = std::env::temp_dir().join("perch-faults");
+    let stage = stage.to_string_lossy();
+    let mut parts = line.split(&*stage);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push('…');
+        text.push_str(part.find('/').map_or("", |at| &part[at..]));
+    }
+    text
+}
+
 /// A line without its date, and without what would break the table.
 fn shortened(line: &str) -> String {
     let text = line.split_once('Z').filter(|(date, _)| date.len() < 32);
     let text = text.map_or(line, |(_, rest)| rest).trim();
-    let text = text.replace('|', "/").replace('`', "'");
+    let text = without_stage(text).replace('|', "/").replace('`', "'");
     match text.char_indices().nth(LINE) {
         Some((cut, _)) => format!("`{}…`", &text[..cut]),
         None if text.is_empty() => String::new(),
         None => format!("`{text}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_the_stage_are_left_out() {
+        let stage = std::env::temp_dir().join("perch-faults-Ab12");
+        let line = format!("the token in {}/token expired", stage.display());
+        assert_eq!(without_stage(&line), "the token in …/token expired");
+        assert_eq!(without_stage("as it was"), "as it was");
     }
 }
