@@ -95,7 +95,7 @@ test("a viewer alone is followed down and up again", async (t) => {
   assert.ok(after.frozenS - before.frozenS < 8, `${after.frozenS - before.frozenS} s frozen`);
 });
 
-test("losses of a radio take nobody's picture size", async (t) => {
+test("losses of a radio are not taken for too much sent", async (t) => {
   const reason = lacking();
   if (reason) return t.skip(reason);
   const { stage, links, viewers } = await narrowStage(t, 1, PICTURE);
