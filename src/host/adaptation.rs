@@ -109,14 +109,14 @@ enum Deaf {
 /// All viewers' connections, and what follows from them.
 #[derive(Debug)]
 pub struct Adaptation {
-    /// What the encoder can be told.
-    rates: Rates,
-    /// What the configuration says.
+    /// What the configuration says; see [`Adaptation::rates`].
     asked: Rates,
+    /// Encoders can be told another bitrate while they run.
+    adjustable: bool,
     first: u32,
     second: u32,
     watchers: BTreeMap<BranchId, Watcher>,
-    /// Until when viewers' words say nothing of their connections; `None` while the camera's picture is shown.
+    /// Viewers' words say nothing of their connections.
     deaf: Option<Deaf>,
     /// When a second rendition that could not be encoded may be asked for again.
     second_again: Option<Instant>,
@@ -137,8 +137,8 @@ impl From<&Config> for Rates {
 impl Adaptation {
     pub fn new(rates: Rates) -> Self {
         Self {
-            rates,
             asked: rates,
+            adjustable: true,
             first: rates.first.1,
             second: rates.second.map_or(0, |(_, most)| most),
             watchers: BTreeMap::new(),
@@ -151,27 +151,25 @@ impl Adaptation {
 
     /// Whether encoders can be told another bitrate while they run. Where not, each rendition has the one that it has.
     pub fn adjustable(&mut self, adjustable: bool, now: Instant) {
-        let fixed = |(_, most): (u32, u32)| (most, most);
-        let mut rates = match adjustable {
-            true => self.asked,
-            false => Rates {
-                first: fixed(self.asked.first),
-                second: self.asked.second.map(fixed),
-                ..self.asked
-            },
-        };
-        if self.second_again.is_some() {
-            rates.second = None;
-        }
-        if std::mem::replace(&mut self.rates, rates) != rates {
+        if std::mem::replace(&mut self.adjustable, adjustable) != adjustable {
             self.settle(now);
+        }
+    }
+
+    /// What can be encoded at present.
+    fn rates(&self) -> Rates {
+        let possible = |(least, most)| (if self.adjustable { least } else { most }, most);
+        let second = self.asked.second.filter(|_| self.second_again.is_none());
+        Rates {
+            first: possible(self.asked.first),
+            second: second.map(possible),
+            ..self.asked
         }
     }
 
     /// The second rendition cannot be encoded: for a while there is none, and who was sent it is sent what fits of the
     /// first.
     pub fn without_second(&mut self, now: Instant) {
-        self.rates.second = None;
         self.second_again = Some(now + SECOND_AGAIN);
         for (branch, watcher) in &mut self.watchers {
             if watcher.rendition == Rendition::Second {
@@ -197,13 +195,11 @@ impl Adaptation {
         };
     }
 
-    fn is_deaf(&mut self, now: Instant) -> bool {
+    fn is_deaf(&self, now: Instant) -> bool {
         match self.deaf {
-            Some(Deaf::Until(end)) if now >= end => {
-                self.deaf = None;
-                false
-            }
-            deaf => deaf.is_some(),
+            None => false,
+            Some(Deaf::WhileSlate) => true,
+            Some(Deaf::Until(end)) => now < end,
         }
     }
 
@@ -259,7 +255,7 @@ impl Adaptation {
 
     /// A viewer has said what its connection carries.
     pub fn way(&mut self, branch: BranchId, way: Way, now: Instant) {
-        let deaf = self.is_deaf(now);
+        let (rates, deaf) = (self.rates(), self.is_deaf(now));
         let sent = self
             .rendition(branch)
             .map(|rendition| f64::from(self.bitrate(rendition)));
@@ -273,8 +269,8 @@ impl Adaptation {
             picture: watcher
                 .thinned
                 .map_or(sent, |thin| sent.min(f64::from(thin))),
-            sound: f64::from(self.rates.sound),
-            least: f64::from(self.rates.second.unwrap_or(self.rates.first).0),
+            sound: f64::from(rates.sound),
+            least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
         if let Some(lost) = way.loss {
             watcher.reports(lost, sent, now);
@@ -291,12 +287,10 @@ impl Adaptation {
             return;
         }
         self.next_step = None;
-        if self.second_again.is_some_and(|at| now >= at) {
-            self.second_again = None;
-            self.rates.second = self.asked.second;
-        }
-        let highest = f64::from(self.rates.first.1);
-        let second = self.rates.second.map_or(0.0, |(_, most)| f64::from(most));
+        self.second_again = self.second_again.filter(|at| now < *at);
+        let rates = self.rates();
+        let highest = f64::from(rates.first.1);
+        let second = rates.second.map_or(0.0, |(_, most)| f64::from(most));
         for watcher in self.watchers.values_mut() {
             watcher.grow(highest, second, now);
         }
@@ -307,8 +301,8 @@ impl Adaptation {
     /// Moves up whoever has waited long enough. One at a time: two who share a way would take each other's.
     fn try_again(&mut self, now: Instant) {
         let busy = self.watchers.values().any(|watcher| watcher.on_trial);
-        let lowest = f64::from(self.rates.first.0);
-        let empty = !self.has_viewers(Rendition::First);
+        let lowest = f64::from(self.rates().first.0);
+        let empty = self.on(Rendition::First).next().is_none();
         let ready = |watcher: &Watcher| {
             // Alone, it is given what it carries, unless that went wrong before; beside others it has to take what
             // they do.
@@ -336,14 +330,15 @@ impl Adaptation {
         });
     }
 
-    fn has_viewers(&self, rendition: Rendition) -> bool {
-        let mut watchers = self.watchers.values();
-        watchers.any(|watcher| watcher.rendition == rendition)
+    /// Those who are sent this rendition.
+    fn on(&self, rendition: Rendition) -> impl Iterator<Item = &Watcher> {
+        let watchers = self.watchers.values();
+        watchers.filter(move |watcher| watcher.rendition == rendition)
     }
 
     /// Draws the conclusions.
     fn settle(&mut self, now: Instant) {
-        let moved = match self.rates.second {
+        let moved = match self.rates().second {
             Some(_) => self.move_down(now),
             None => Vec::new(),
         };
@@ -352,23 +347,18 @@ impl Adaptation {
         self.decisions.extend(moved);
         self.thin_out();
         self.pace();
-        let grows = self
-            .watchers
-            .values()
-            .any(|watcher| watcher.limit.is_some())
-            || self.has_viewers(Rendition::Second)
-            || self.second_again.is_some()
-            || self.watchers.values().any(|watcher| watcher.on_trial);
+        let mut watchers = self.watchers.values();
+        let grows = watchers.any(|watcher| watcher.limit.is_some())
+            || self.wants_second()
+            || self.second_again.is_some();
         self.next_step = grows.then(|| self.next_step.unwrap_or(now + STEP));
     }
 
     /// What the best of the first rendition's viewers can take, in bit/s.
     fn best(&self) -> f64 {
-        let (least, most) = self.rates.first;
+        let (least, most) = self.rates().first;
         let (least, most) = (f64::from(least), f64::from(most));
-        let first = self.watchers.values();
-        let first = first.filter(|watcher| watcher.rendition == Rendition::First);
-        first
+        self.on(Rendition::First)
             .map(|watcher| watcher.limit.unwrap_or(most).clamp(least, most))
             .fold(0.0, f64::max)
     }
@@ -376,7 +366,7 @@ impl Adaptation {
     /// Sends the second rendition to whoever cannot take what the first is encoded at for the best of its viewers.
     fn move_down(&mut self, now: Instant) -> Vec<Decision> {
         let mut moved = Vec::new();
-        let needed = (self.best() * NEARLY).max(f64::from(self.rates.first.0));
+        let needed = (self.best() * NEARLY).max(f64::from(self.rates().first.0));
         for (branch, watcher) in &mut self.watchers {
             if watcher.rendition == Rendition::Second {
                 continue;
@@ -411,43 +401,33 @@ impl Adaptation {
     }
 
     fn choose_rates(&mut self, now: Instant) {
-        let best = self.best();
-        let first = || {
-            let watchers = self.watchers.values();
-            watchers.filter(|watcher| watcher.rendition == Rendition::First)
-        };
+        let (rates, best) = (self.rates(), self.best());
         // Who has never been short of anything is given everything.
-        let limits = first().map(|watcher| watcher.limit);
+        let limits = self.on(Rendition::First).map(|watcher| watcher.limit);
         let limits: Option<Vec<f64>> = limits.collect();
         let first = limits.map_or(best, |limits| {
             let nearly = limits.into_iter().filter(|limit| *limit >= best * NEARLY);
-            let present = first().filter_map(|watcher| watcher.takes(best, now));
+            let first = self.on(Rendition::First);
+            let present = first.filter_map(|watcher| watcher.takes(best, now));
             nearly.fold(present.fold(0.0, f64::max), f64::min)
         });
         if best > 0.0 {
-            let (least, most) = self.rates.first;
-            self.encode(Rendition::First, whole(first).clamp(least, most));
+            self.encode(Rendition::First, first, rates.first);
         }
-        let Some((least, most)) = self.rates.second else {
-            return;
-        };
-        if self.has_viewers(Rendition::Second) {
-            let second = self
-                .watchers
-                .values()
-                .filter(|watcher| watcher.rendition == Rendition::Second)
-                .filter_map(|watcher| watcher.takes(f64::from(most), now))
-                .fold(f64::from(most), f64::min);
-            self.encode(Rendition::Second, whole(second).clamp(least, most));
+        if let Some(bounds) = rates.second
+            && self.on(Rendition::Second).next().is_some()
+        {
+            let most = f64::from(bounds.1);
+            let second = self.on(Rendition::Second);
+            let takes = second.filter_map(|watcher| watcher.takes(most, now));
+            let second = takes.fold(most, f64::min);
+            self.encode(Rendition::Second, second, bounds);
         }
     }
 
-    /// An encoder is not disturbed for less than a twentieth, except to reach an end.
-    fn encode(&mut self, rendition: Rendition, bitrate: u32) {
-        let (least, most) = match rendition {
-            Rendition::First => self.rates.first,
-            Rendition::Second => self.rates.second.unwrap_or_default(),
-        };
+    /// An encoder is not disturbed for less than a twentieth, except to reach a bound.
+    fn encode(&mut self, rendition: Rendition, bitrate: f64, (least, most): (u32, u32)) {
+        let bitrate = whole(bitrate).clamp(least, most);
         let now = match rendition {
             Rendition::First => &mut self.first,
             Rendition::Second => &mut self.second,
@@ -483,7 +463,7 @@ impl Adaptation {
 
     /// Whoever cannot take the last rendition at its lowest.
     fn thin_out(&mut self) {
-        let last = match self.rates.second {
+        let last = match self.rates().second {
             Some(_) => Rendition::Second,
             None => Rendition::First,
         };

@@ -213,6 +213,19 @@ fn an_encoder_that_cannot_be_told_is_not() {
 }
 
 #[test]
+fn an_encoder_that_cannot_be_told_is_not_told_either_when_the_second_is_tried_again() {
+    let mut talk = Talk::new(RATES, 1);
+    talk.adaptation.adjustable(false, talk.now);
+    talk.adaptation.without_second(talk.now);
+    talk.pass(SECOND_AGAIN + STEP);
+    for bandwidth in [2_200_000, 900_000, 500_000, 200_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert!(talk.adaptation.wants_second());
+    assert_eq!(talk.adaptation.bitrate(Rendition::Second), 480_000);
+}
+
+#[test]
 fn without_a_second_rendition_the_slow_are_given_fewer_pictures() {
     let rates = Rates {
         second: None,

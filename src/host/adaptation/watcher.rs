@@ -57,6 +57,7 @@ const LEAST: f64 = 0.25;
 /// A share that speaks of a queue that is full somewhere, and for how long it does.
 const SOME_LOST: f64 = 0.02;
 const LOSS_TELLS: Duration = Duration::from_secs(3);
+
 /// What a viewer is sent, in bit/s.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
@@ -161,7 +162,7 @@ impl Watcher {
             None => bandwidth < sent.all() * FIRST_ESTIMATE,
         };
         // While a shortage lasts, it is said of more than what is sent by now.
-        let lasts = self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE);
+        let lasts = self.is_short(now);
         let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);
         if falls && (lasts || bandwidth <= sent.all()) {
             let arrived = (bandwidth / REACTION - sent.sound).max(carried);
@@ -200,10 +201,7 @@ impl Watcher {
 
     /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
     fn too_much(&mut self, sent: Sent, arrived: f64, carried: f64, loss: bool, now: Instant) {
-        let same = self
-            .shortage
-            .filter(|shortage| now.saturating_duration_since(shortage.last) < SAME_SHORTAGE);
-        match same {
+        match self.shortage.filter(|_| self.is_short(now)) {
             Some(before) => {
                 self.shortage = Some(Shortage {
                     last: now,
@@ -296,14 +294,29 @@ impl Watcher {
         self.retry_at = now + self.retry;
     }
 
+    /// It is sent the first rendition from now on, and `limit` bit/s of it are not too much; `None`: all.
+    pub fn try_first(&mut self, limit: Option<f64>, now: Instant) {
+        self.rendition = Rendition::First;
+        self.moved = now;
+        self.on_trial = true;
+        self.tried = true;
+        self.before_trial = self.bandwidth;
+        self.limit = limit;
+    }
+
     /// Nothing went wrong lately.
     pub fn is_calm(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.moved) >= SETTLES
             && self.quiet(now).is_none_or(|quiet| quiet >= SETTLES)
     }
 
+    /// Something is amiss at this very moment.
+    pub fn is_short(&self, now: Instant) -> bool {
+        self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE)
+    }
+
     /// How long ago something was amiss.
-    pub fn quiet(&self, now: Instant) -> Option<Duration> {
+    fn quiet(&self, now: Instant) -> Option<Duration> {
         self.shortage
             .map(|shortage| now.saturating_duration_since(shortage.last))
     }
@@ -332,20 +345,5 @@ impl Watcher {
             // More than it is sent at most has not been tried.
             Rendition::Second => Some(grown.min(second).max(limit)),
         };
-    }
-
-    /// It is sent the first rendition from now on, and `limit` bit/s of it are not too much; `None`: all.
-    pub fn try_first(&mut self, limit: Option<f64>, now: Instant) {
-        self.rendition = Rendition::First;
-        self.moved = now;
-        self.on_trial = true;
-        self.tried = true;
-        self.before_trial = self.bandwidth;
-        self.limit = limit;
-    }
-
-    /// Something is amiss at this very moment.
-    pub fn is_short(&self, now: Instant) -> bool {
-        self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE)
     }
 }
