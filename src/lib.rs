@@ -15,6 +15,7 @@ pub mod lobby;
 pub mod media;
 pub mod metrics;
 pub mod network;
+pub mod news;
 pub mod say;
 pub mod secret;
 pub mod sentence;

@@ -48,6 +48,7 @@ use crate::{
         },
     },
     network::{self, Network},
+    news,
     signaling::{
         client::{LineCommand, LineEvent},
         message::{Outgoing, Shown, StreamId},
@@ -478,11 +479,7 @@ impl Host {
             viewers: self.roster.viewers(),
             line_up: self.roster.stream().is_some(),
         };
-        self.links.status.send_if_modified(|shown| {
-            let changed = *shown != status;
-            *shown = status;
-            changed
-        });
+        news::show(&self.links.status, status);
     }
 
     /// Ends the stream in the lobby, so that pages show its end and not a lost connection, and then

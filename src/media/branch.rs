@@ -280,7 +280,7 @@ impl Pipeline {
 
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        let retransmissions = Retransmissions::bound(&webrtcbin);
+        let retransmissions = Retransmissions::bound(&webrtcbin)?;
         configure_ice(&webrtcbin, servers, feed.keyframe_wanted.clone(), &reporter)?;
         let identity = match certificate {
             Certificate::First => None,
@@ -545,16 +545,11 @@ fn fault(reply: Result<Option<&gst::StructureRef>, gst::PromiseError>) -> Option
 }
 
 fn watch_bus(pipeline: &gst::Pipeline, reporter: Reporter) {
-    let bus = pipeline.bus().expect("a pipeline has a bus");
-    bus.set_sync_handler(move |_, message| {
-        match bus::verdict(message) {
-            Some(bus::Verdict::Failed { why, .. }) => reporter.send(BranchEvent::Error { why }),
-            Some(bus::Verdict::Warned { why }) => {
-                tracing::debug!(branch = reporter.id.0, why, "branch warning");
-            }
-            None => {}
+    bus::watch(pipeline, move |verdict| match verdict {
+        bus::Verdict::Failed { why, .. } => reporter.send(BranchEvent::Error { why }),
+        bus::Verdict::Warned { why } => {
+            tracing::debug!(branch = reporter.id.0, why, "branch warning");
         }
-        gst::BusSyncReply::Drop
     });
 }
 

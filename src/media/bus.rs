@@ -1,4 +1,4 @@
-//! A bus message, read as what it means for the pipeline that posted it. Pure.
+//! A bus message, read as what it means for the pipeline that posted it.
 
 use gst::{MessageView, prelude::*};
 
@@ -20,6 +20,17 @@ pub enum About {
     /// A device that somebody else holds.
     Busy,
     Other,
+}
+
+/// Tells `heed` of whatever is no ordinary life, on the thread that it happens on, until the handler is unset.
+pub fn watch(pipeline: &gst::Pipeline, heed: impl Fn(Verdict) + Send + Sync + 'static) {
+    let bus = pipeline.bus().expect("a pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        if let Some(verdict) = verdict(message) {
+            heed(verdict);
+        }
+        gst::BusSyncReply::Drop
+    });
 }
 
 /// `None` for everything that is ordinary life (state changes, latency, stream status …).

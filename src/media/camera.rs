@@ -41,7 +41,10 @@ use super::{
     ice::IceServers,
     profile::{LaunchText, Plan, ProfileError},
 };
-use crate::config::{Config, Ice, Idle};
+use crate::{
+    config::{Config, Ice, Idle},
+    news,
+};
 
 /// How the launch text is found, anew for each start: hardware changes. Asks drivers: may block.
 pub type Planning = Arc<dyn Fn() -> Result<Plan, ProfileError> + Send + Sync>;
@@ -318,20 +321,12 @@ impl Camera {
 
     /// Whether the second rendition is needed by anybody. It is encoded only then.
     pub fn want_second(&self, wanted: bool) {
-        self.shared.second_wanted.send_if_modified(|before| {
-            let changed = *before != wanted;
-            *before = wanted;
-            changed
-        });
+        news::show(&self.shared.second_wanted, wanted);
     }
 
     /// Whether anybody wants to watch; nobody does before this is said. What follows is [`CameraSettings::idle`]'s.
     pub fn want(&self, wanted: bool) {
-        self.shared.wanted.send_if_modified(|shown| {
-            let changed = *shown != wanted;
-            *shown = wanted;
-            changed
-        });
+        news::show(&self.shared.wanted, wanted);
     }
 
     /// How the camera is, from now on.

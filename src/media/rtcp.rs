@@ -62,6 +62,11 @@ impl Way {
     }
 }
 
+/// Whether an estimate has fallen, in bit/s: by more than the estimator's own unrest. One that stays says nothing new.
+pub fn fell(bandwidth: u64, before: u64) -> bool {
+    (bandwidth as f64) < before as f64 * 0.98
+}
+
 struct Packet<'a> {
     /// Reception reports, or the feedback's format.
     count: u8,

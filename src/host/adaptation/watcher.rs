@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::Rendition;
+use crate::media::{Rendition, rtcp::fell};
 
 /// Of what a connection is said to carry, the share that the picture may take: retransmissions, keyframes and RTP's
 /// own bytes take the rest.
@@ -19,8 +19,6 @@ const NEAR: (f64, f64) = (0.85, 1.3);
 const SAME_SHORTAGE: Duration = Duration::from_millis(800);
 /// A shortage that has gone on for so long is none that passes by itself; a stall of a radio does.
 const LASTS: Duration = Duration::from_millis(80);
-/// An estimate that is smaller than the one before by this share has fallen; one that stays says nothing new.
-const FALL: f64 = 0.98;
 /// So long after its beginning, an estimate of less than this share of what is sent says that a shortage lasts: after a
 /// stall of a radio it would have grown beyond.
 const STAYS: Duration = Duration::from_secs(1);
@@ -155,12 +153,11 @@ impl Watcher {
 
     /// The viewer's estimate of what comes through, in bit/s.
     pub fn estimates(&mut self, bandwidth: u64, sent: Sent, now: Instant) {
-        let before = self.bandwidth.replace(bandwidth);
-        let bandwidth = bandwidth as f64;
-        let falls = match before {
-            Some(before) => bandwidth < before as f64 * FALL,
-            None => bandwidth < sent.all() * FIRST_ESTIMATE,
+        let falls = match self.bandwidth.replace(bandwidth) {
+            Some(before) => fell(bandwidth, before),
+            None => (bandwidth as f64) < sent.all() * FIRST_ESTIMATE,
         };
+        let bandwidth = bandwidth as f64;
         // While a shortage lasts, it is said of more than what is sent by now.
         let lasts = self.is_short(now);
         let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);

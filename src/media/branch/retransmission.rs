@@ -10,6 +10,8 @@ use std::{
 
 use gst::prelude::*;
 
+use super::transport::when_made;
+
 /// Packets that may be sent again, for each one sent: a link that loses a fifth at random needs a quarter.
 const SHARE: f64 = 0.4;
 /// So many more in a burst, and for a start.
@@ -85,20 +87,13 @@ pub(super) struct Retransmissions(Arc<Mutex<Budget>>);
 
 impl Retransmissions {
     /// Bounds what `webrtcbin` will send again. Before it makes its transport.
-    pub fn bound(webrtcbin: &gst::Element) -> Self {
+    pub fn bound(webrtcbin: &gst::Element) -> Result<Self, String> {
         let bounds = Self(Arc::new(Mutex::new(Budget::new())));
-        if let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() {
-            let bounds = bounds.clone();
-            bin.connect_deep_element_added(move |_, _, element| {
-                let is_sender = element
-                    .factory()
-                    .is_some_and(|factory| factory.name() == "rtprtxsend");
-                if is_sender {
-                    bounds.watch(element);
-                }
-            });
-        }
-        bounds
+        let watching = bounds.clone();
+        when_made(webrtcbin, "rtprtxsend", move |sender| {
+            watching.watch(sender);
+        })?;
+        Ok(bounds)
     }
 
     /// What has been sent so far is of no use to the viewer any more.

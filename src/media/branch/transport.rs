@@ -13,7 +13,11 @@ use tokio::sync::Notify;
 
 use super::Reporter;
 use crate::{
-    media::{BranchEvent, ice::IceUri, rtcp::Way},
+    media::{
+        BranchEvent,
+        ice::IceUri,
+        rtcp::{Way, fell},
+    },
     secret::Secret,
 };
 
@@ -63,15 +67,23 @@ pub(super) fn configure_ice(
 
 /// Shows this DTLS certificate instead of GStreamer's own. Before `webrtcbin` makes its transport.
 pub(super) fn show_certificate(webrtcbin: &gst::Element, pem: Secret) -> Result<(), String> {
+    when_made(webrtcbin, "dtlssrtpdec", move |element| {
+        element.set_property("pem", pem.expose());
+    })
+}
+
+/// Does this with each element of that factory that `webrtcbin` makes from now on.
+pub(super) fn when_made(
+    webrtcbin: &gst::Element,
+    factory: &'static str,
+    act: impl Fn(&gst::Element) + Send + Sync + 'static,
+) -> Result<(), String> {
     webrtcbin
         .downcast_ref::<gst::Bin>()
         .ok_or("webrtcbin is no bin")?
         .connect_deep_element_added(move |_, _, element| {
-            if element
-                .factory()
-                .is_some_and(|factory| factory.name() == "dtlssrtpdec")
-            {
-                element.set_property("pem", pem.expose());
+            if element.factory().is_some_and(|made| made.name() == factory) {
+                act(element);
             }
         });
     Ok(())
@@ -81,8 +93,6 @@ pub(super) fn show_certificate(webrtcbin: &gst::Element, pem: Secret) -> Result<
 const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// How often its estimate is told while it does not fall.
 const WAY_EVERY: Duration = Duration::from_millis(500);
-/// A fall of the estimate by less than this share is told with the next.
-const FALLS: f64 = 0.98;
 
 /// What was told of a viewer's RTCP, and when.
 #[derive(Debug, Default)]
@@ -103,10 +113,9 @@ impl Told {
 
     /// Losses and falls are told at once; what rises is not that urgent, and comes with every packet that is missed.
     fn way(&mut self, way: &Way, now: Instant) -> bool {
-        let falls = way.bandwidth.is_some_and(|bandwidth| {
-            let before = self.bandwidth.unwrap_or(u64::MAX);
-            (bandwidth as f64) < before as f64 * FALLS
-        });
+        let falls = way
+            .bandwidth
+            .is_some_and(|bandwidth| fell(bandwidth, self.bandwidth.unwrap_or(u64::MAX)));
         let later = self.way.is_none_or(|at| now >= at + WAY_EVERY);
         let due = way.loss.is_some() || falls || (later && way.bandwidth.is_some());
         if due {

@@ -24,6 +24,7 @@ use crate::{
     clock::{milliseconds, now},
     config::Idle,
     media::{CameraEvent, MediaEvent, bus::About, h264},
+    news,
 };
 
 /// More different warnings than these are not told.
@@ -272,7 +273,7 @@ impl Keeping {
                     valve.close();
                 }
             }
-            Off::Camera => self.say_sound(None),
+            Off::Camera => news::show(&self.it.sound, None),
         }
     }
 
@@ -291,15 +292,6 @@ impl Keeping {
 
     fn valve(&self) -> Option<&Valve> {
         self.run.as_ref()?.valve.as_ref()
-    }
-
-    /// For the sound's own task.
-    fn say_sound(&self, text: Option<String>) {
-        self.it.sound.send_if_modified(|sound| {
-            let differs = *sound != text;
-            *sound = text;
-            differs
-        });
     }
 
     fn rehearse(&mut self) {
@@ -382,12 +374,8 @@ impl Keeping {
                 self.care.built();
                 self.tell_opened(Ok(()));
                 self.picture = Some(run.picture.clone());
-                self.say_sound(run.sound.clone());
-                self.it.second.send_if_modified(|second| {
-                    let differs = *second != run.second;
-                    second.clone_from(&run.second);
-                    differs
-                });
+                news::show(&self.it.sound, run.sound.clone());
+                news::show(&self.it.second, run.second.clone());
                 self.play(run);
             }
             Err(Unprepared::NoCamera(why)) => {

@@ -342,18 +342,12 @@ fn time_encoder(
 }
 
 fn watch_bus(pipeline: &gst::Pipeline, number: u64, said: mpsc::UnboundedSender<(u64, Said)>) {
-    let bus = pipeline.bus().expect("a pipeline has a bus");
-    bus.set_sync_handler(move |_, message| {
-        match bus::verdict(message) {
-            Some(bus::Verdict::Failed { why, about }) => {
-                let _ = said.send((number, Said::Failed { why, about }));
-            }
-            Some(bus::Verdict::Warned { why }) => {
-                let _ = said.send((number, Said::Warned(why)));
-            }
-            None => {}
-        }
-        gst::BusSyncReply::Drop
+    bus::watch(pipeline, move |verdict| {
+        let says = match verdict {
+            bus::Verdict::Failed { why, about } => Said::Failed { why, about },
+            bus::Verdict::Warned { why } => Said::Warned(why),
+        };
+        let _ = said.send((number, says));
     });
 }
 

@@ -206,13 +206,11 @@ fn start(
     let outlet = outlet.clone();
     pipeline::on_frame(&built, move |sample| outlet.camera_frame(sample))
         .map_err(|error| error.to_string())?;
-    let bus = built.bus().expect("a pipeline has a bus");
-    bus.set_sync_handler(move |_, message| {
-        if let Some(bus::Verdict::Failed { why, .. }) = bus::verdict(message) {
+    bus::watch(&built, move |verdict| {
+        if let bus::Verdict::Failed { why, .. } = verdict {
             // One is enough.
             let _ = says.try_send(why);
         }
-        gst::BusSyncReply::Drop
     });
     let running = Running(built);
     match running.0.set_state(gst::State::Playing) {

@@ -181,13 +181,11 @@ fn start(
         Ok(gst::FlowSuccess::Ok)
     });
     sink.set_callbacks(callbacks.build());
-    let bus = pipeline.bus().expect("a pipeline has a bus");
-    bus.set_sync_handler(move |_, message| {
-        if let Some(bus::Verdict::Failed { why, .. }) = bus::verdict(message) {
+    bus::watch(&pipeline, move |verdict| {
+        if let bus::Verdict::Failed { why, .. } = verdict {
             // Dropped where the queue is full; silence, which follows, is noticed then.
             let _ = heard.try_send(Heard::Failed(why));
         }
-        gst::BusSyncReply::Drop
     });
     let running = Running(pipeline);
     match running.0.set_state(gst::State::Playing) {
