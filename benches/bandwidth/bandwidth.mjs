@@ -3,8 +3,7 @@
 
 import { parseArgs } from "node:util";
 
-import { narrowStage } from "../../tests/interop/narrow.mjs";
-import { until } from "../../tests/interop/until.mjs";
+import { height, narrowStage, watch } from "../../tests/interop/narrow.mjs";
 import { TRACES } from "./traces.mjs";
 
 const PICTURE = { camera: { width: 1280, height: 720, framerate: 30 }, encoder: { bitrate: 2_000_000 } };
@@ -31,31 +30,16 @@ async function scenario(name, run) {
   }
 }
 
-const video = async (viewer) => (await viewer.report()).video;
-
-/** What a viewer sees over `seconds`, while `meanwhile` is called about four times a second. */
-async function watch(viewer, seconds, meanwhile = () => {}) {
-  await viewer.resetGap();
-  const first = await video(viewer);
-  let [last, small, looks] = [first, 0, 0];
-  await until(`${seconds} s of ${viewer.name}`, seconds * 1000 + 30_000, async () => {
-    last = (await video(viewer)) ?? last;
+/** What each sees over `seconds`, and the share of that in the small picture; `meanwhile` is told how they pass. */
+const all = (viewers, seconds, meanwhile = () => {}) => Promise.all(viewers.map(async (viewer, n) => {
+  let [small, looks] = [0, 0];
+  const seen = await watch(viewer, seconds, (video, passed) => {
     looks += 1;
-    if (last.height === SMALL) small += 1;
-    meanwhile((last.at - first.at) / 1000);
-    return last.at - first.at >= seconds * 1000;
-  }, null, 250);
-  return {
-    fps: ((last.decoded - first.decoded) * 1000) / (last.at - first.at),
-    lost: last.lost - first.lost,
-    gap: (await viewer.report()).longestGapMs,
-    freezes: last.freezes - first.freezes,
-    frozen: (last.frozenS - first.frozenS) * 1000,
-    small: small / looks,
-  };
-}
-
-const all = (viewers, seconds, meanwhile) => Promise.all(viewers.map((viewer, n) => watch(viewer, seconds, n === 0 ? meanwhile : undefined)));
+    if (video.height === SMALL) small += 1;
+    if (n === 0) meanwhile(passed);
+  });
+  return { ...seen, small: small / looks };
+}));
 
 const tell = (what, who, seen) =>
   row(what, who, fixed(seen.fps, 1), seen.lost, fixed(seen.gap), seen.freezes, fixed(seen.frozen), `${fixed(seen.small * 100)} %`);
@@ -66,12 +50,6 @@ const worst = (seen) => seen.reduce((bad, one) => ({
 }));
 
 const moves = (stage) => stage.daemon.lines(/event="viewer-rendition"/).length;
-
-const height = async (viewer, wanted, ms = 60_000) => {
-  const began = Date.now();
-  await until(`${viewer.name} to be sent ${wanted} lines`, ms, async () => (await video(viewer))?.height === wanted);
-  return Date.now() - began;
-};
 
 await scenario("one-of-three", async (t) => {
   const { links, viewers } = await narrowStage(t, 3, PICTURE);
@@ -89,10 +67,10 @@ await scenario("one-of-three", async (t) => {
 const steps = [];
 await scenario("steps", async (t) => {
   const { stage, links, viewers: [viewer] } = await narrowStage(t, 1, PICTURE);
-  await watch(viewer, SETTLE_S);
+  await all([viewer], SETTLE_S);
   for (const [kbit, wanted] of [[1000, null], [3000, FULL], [500, SMALL], [3000, FULL]]) {
     links.limit(0, kbit);
-    const [took, seen] = await Promise.all([wanted ? height(viewer, wanted) : null, watch(viewer, SECONDS)]);
+    const [took, [seen]] = await Promise.all([wanted ? height(viewer, wanted) : null, all([viewer], SECONDS)]);
     tell(`alone, the link at ${kbit} kbit/s from now on: ${SECONDS} s`, "", seen);
     if (took !== null) steps.push(`${kbit} kbit/s: ${wanted} lines after ${fixed(took / 1000, 1)} s`);
   }

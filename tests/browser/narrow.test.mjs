@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { launchChromium } from "../interop/chromium.mjs";
-import { lacking, Links } from "../interop/narrow.mjs";
+import { lacking } from "../interop/namespaces.mjs";
+import { Links } from "../interop/narrow.mjs";
 import { PERCH } from "./paths.mjs";
 import { Program } from "./program.mjs";
 import { Visitor } from "./visitor.mjs";
@@ -13,7 +14,7 @@ const SMALL = { PERCH__CAMERA__WIDTH: "640", PERCH__CAMERA__HEIGHT: "360", PERCH
 /** From a wide link until the full picture, with a try that fails before. */
 const BACK_WITHIN = 120_000;
 
-test("a narrow link brings the smaller picture, and a wide one the full one again", { skip: lacking() ?? false }, async (t) => {
+test("a narrow link brings the smaller picture, and a wide one the full one again", { skip: lacking() }, async (t) => {
   const links = new Links(t, 1);
   const listen = `${links.links[0].device}:8080`;
   const command = [...links.prefix, PERCH, "demo", "--listen", listen];

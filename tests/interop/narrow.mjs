@@ -6,23 +6,15 @@
 // The device and every viewer are in a network namespace of their own. Media has no other way than the links.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { CHROMIUM } from "./chromium.mjs";
+import { ip, nft, tc } from "./namespaces.mjs";
 import { Stage } from "./stage.mjs";
+import { until } from "./until.mjs";
 import { Browser } from "./viewer.mjs";
-
-/** Why this machine cannot do it, or null; in CI it must. */
-export function lacking() {
-  const missing = process.getuid() !== 0 ? "root, to make network namespaces"
-    : spawnSync("nft", ["--version"]).error ? "nft (apt-get install nftables)"
-    : null;
-  if (missing && process.env.CI) throw new Error(`this needs ${missing}`);
-  return missing && `this needs ${missing}`;
-}
 
 let networks = 0;
 
@@ -91,14 +83,12 @@ export class Links {
 
   /** From now on so many of a hundred packets to viewer `n` are lost. */
   lose(n, percent) {
-    const { namespace, inside } = this.links[n];
-    nft(namespace, `table inet loss {
+    nft(this.links[n].namespace, `table inet loss {
       chain input {
         type filter hook input priority 0; policy accept;
         meta l4proto udp numgen random mod 100 < ${percent} drop
       }
     }`);
-    return inside;
   }
 
   /** The program that starts the browser of viewer `n` on its side of the link. */
@@ -128,14 +118,34 @@ export async function narrowStage(t, count, config) {
   return { stage, links, viewers };
 }
 
-function ip(...args) {
-  return execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"] });
+/**
+ * What a viewer sees over the next `seconds`; `look` is shown its figures, and how many seconds have passed, about four times
+ * in each.
+ */
+export async function watch(viewer, seconds, look = () => {}) {
+  const video = async () => (await viewer.report()).video;
+  await viewer.resetGap();
+  const first = await video();
+  let last = first;
+  await until(`${seconds} s of ${viewer.name}`, seconds * 1000 + 20_000, async () => {
+    last = (await video()) ?? last; // a browser that is busy may have no statistics at the moment
+    look(last, (last.at - first.at) / 1000);
+    return last.at - first.at >= seconds * 1000;
+  }, null, 250);
+  return {
+    fps: ((last.decoded - first.decoded) * 1000) / (last.at - first.at),
+    lost: last.lost - first.lost,
+    gap: (await viewer.report()).longestGapMs,
+    height: last.height,
+    freezes: last.freezes - first.freezes,
+    frozen: (last.frozenS - first.frozenS) * 1000,
+  };
 }
 
-function tc(namespace, ...args) {
-  return execFileSync("tc", ["-n", namespace, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-}
-
-function nft(namespace, rules) {
-  execFileSync("ip", ["netns", "exec", namespace, "nft", "-f", "-"], { input: rules, stdio: ["pipe", "inherit", "inherit"] });
+/** Waits until the viewer's picture has so many lines; how many ms that took. */
+export async function height(viewer, lines, ms = 60_000) {
+  const began = Date.now();
+  const has = async () => (await viewer.report()).video?.height === lines;
+  await until(`${viewer.name} to be sent ${lines} lines`, ms, has, () => viewer.brief());
+  return Date.now() - began;
 }

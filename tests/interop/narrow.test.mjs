@@ -6,34 +6,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { lacking, narrowStage } from "./narrow.mjs";
-import { until } from "./until.mjs";
+import { lacking } from "./namespaces.mjs";
+import { height, narrowStage, watch } from "./narrow.mjs";
 
 const PICTURE = { camera: { width: 640, height: 360, framerate: 30 }, encoder: { bitrate: 1_000_000 } };
 const FULL = 360;
 const SMALL = 180;
 
 const report = async (viewer) => (await viewer.report()).video;
-
-/** Frames per second, packets lost and the longest gap over the next `seconds`. */
-async function watch(viewer, seconds) {
-  await viewer.resetGap();
-  const first = await report(viewer);
-  let last = first;
-  await until(`${seconds} s of ${viewer.name}`, seconds * 1000 + 20_000, async () => {
-    last = (await report(viewer)) ?? last;
-    return last.at - first.at >= seconds * 1000;
-  });
-  return {
-    fps: ((last.decoded - first.decoded) * 1000) / (last.at - first.at),
-    lost: last.lost - first.lost,
-    gap: (await viewer.report()).longestGapMs,
-    height: last.height,
-  };
-}
-
-const height = (viewer, wanted, ms) =>
-  until(`${viewer.name} to be sent ${wanted} lines`, ms, async () => (await report(viewer))?.height === wanted, () => viewer.brief());
 
 /** The viewer's estimate is there: before that, a shortage is noticed by its losses only. */
 const settled = (viewers) => Promise.all(viewers.map((viewer) => watch(viewer, 7)));
@@ -46,9 +26,7 @@ test("one slow viewer of three is sent a smaller picture, and the others notice 
   await settled(viewers);
 
   links.limit(0, 500);
-  const began = Date.now();
-  await height(slow, SMALL, 10_000);
-  stage.figure("from the narrowing of a link to the smaller picture", Date.now() - began, "ms");
+  stage.figure("from the narrowing of a link to the smaller picture", await height(slow, SMALL, 10_000), "ms");
   const [narrow, ...undisturbed] = await Promise.all([watch(slow, 8), ...others.map((viewer) => watch(viewer, 8))]);
   stage.figure("frame rate at half of the bitrate", narrow.fps, "fps");
   assert.ok(narrow.fps >= 24, JSON.stringify(narrow));
@@ -80,9 +58,7 @@ test("a viewer alone is followed down and up again", async (t) => {
 
   for (const [kbit, wanted] of [[400, SMALL], [1500, FULL], [250, SMALL], [1500, FULL]]) {
     links.limit(0, kbit);
-    const began = Date.now();
-    await height(viewer, wanted, 40_000);
-    const took = Date.now() - began;
+    const took = await height(viewer, wanted, 40_000);
     stage.figure(`to the right picture at ${kbit} kbit/s`, took, "ms");
     // Down within 2 s and up within 20 s on an idle machine.
     assert.ok(took <= (wanted === SMALL ? 5_000 : 30_000), `${kbit} kbit/s: ${took} ms`);

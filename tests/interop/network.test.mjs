@@ -2,23 +2,14 @@
 // connection, nobody else notices.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { after, test } from "node:test";
 
+import { ip, lacking, nft } from "./namespaces.mjs";
 import { closeBrowser, Stage } from "./stage.mjs";
 import { until } from "./until.mjs";
 
 after(closeBrowser);
-
-/** Whether this machine can do it; in CI it must. */
-function lacking() {
-  const missing = process.getuid() !== 0 ? "root, to make a network namespace"
-    : spawnSync("nft", ["--version"]).error ? "nft (apt-get install nftables)"
-    : null;
-  if (missing && process.env.CI) throw new Error(`this needs ${missing}`);
-  return missing && `this needs ${missing}`;
-}
 
 let networks = 0;
 
@@ -97,8 +88,7 @@ class DeviceNetwork {
   }
 
   nft(rules) {
-    const [program, ...args] = [...this.prefix, "nft", "-f", "-"];
-    execFileSync(program, args, { input: rules, stdio: ["pipe", "inherit", "inherit"] });
+    nft(this.name, rules);
   }
 
   /** No media passes any more, in or out. */
@@ -118,10 +108,6 @@ class DeviceNetwork {
   speak() {
     this.nft("delete table inet silence");
   }
-}
-
-function ip(...args) {
-  return execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"] });
 }
 
 const set = (t, network, more = {}) => Stage.set(t, { lobby: { host: network.near }, prefix: network.prefix, ...more });

@@ -1,26 +1,14 @@
 // Viewers that cannot reach the device: a real TURN server between two networks.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
 import { after, test } from "node:test";
 
 import { Coturn } from "./coturn.mjs";
+import { ip, lacking, nft } from "./namespaces.mjs";
 import { closeBrowser, Stage } from "./stage.mjs";
 import { until } from "./until.mjs";
 
 after(closeBrowser);
-
-const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"] });
-
-/** Whether this machine can do it; in CI it must. */
-function lacking() {
-  const missing = process.getuid() !== 0 ? "root, to make a network namespace"
-    : !Coturn.installed() ? "coturn (apt-get install coturn)"
-    : spawnSync("nft", ["--version"]).error ? "nft (apt-get install nftables)"
-    : null;
-  if (missing && process.env.CI) throw new Error(`this needs ${missing}`);
-  return missing && `this needs ${missing}`;
-}
 
 /** A network for the device alone, with lobby and TURN server at `near`. */
 function deviceNetwork(t) {
@@ -36,7 +24,7 @@ function deviceNetwork(t) {
   ip("-n", name, "address", "add", `10.231.${third}.2/30`, "dev", inside);
   ip("-n", name, "link", "set", inside, "up");
   ip("-n", name, "link", "set", "lo", "up");
-  return { near, device: `10.231.${third}.2`, prefix: ["ip", "netns", "exec", name] };
+  return { name, near, device: `10.231.${third}.2`, prefix: ["ip", "netns", "exec", name] };
 }
 
 /**
@@ -45,7 +33,7 @@ function deviceNetwork(t) {
  * is signaled, and then pairs it with no relay.
  */
 function firewall(network, port) {
-  const rules = `table ip strict {
+  nft(network.name, `table ip strict {
     chain output {
       type filter hook output priority 0; policy accept;
       udp dport != ${port} drop
@@ -54,16 +42,14 @@ function firewall(network, port) {
       type filter hook input priority 0; policy accept;
       udp sport != ${port} drop
     }
-  }`;
-  const [program, ...args] = [...network.prefix, "nft", "-f", "-"];
-  execFileSync(program, args, { input: rules, stdio: ["pipe", "inherit", "inherit"] });
+  }`);
 }
 
 const relayed = (stage) =>
   stage.lobby.sent("live:signal-ice", (r) => / typ relay/.test(r.payload.candidate?.candidate ?? ""));
 
 test("a TURN server with short-lived credentials carries the picture between two networks", async (t) => {
-  const reason = lacking();
+  const reason = lacking(Coturn.installed() ? null : "coturn (apt-get install coturn)");
   if (reason) return t.skip(reason);
   const network = deviceNetwork(t);
   const coturn = await Coturn.start(network.near);
