@@ -9,6 +9,7 @@ pub mod devices;
 pub mod h264;
 pub mod ice;
 pub mod offer;
+mod parts;
 pub mod playout_delay;
 pub mod profile;
 pub mod room;
@@ -16,6 +17,8 @@ pub mod rtcp;
 pub mod sdp;
 pub mod statistics;
 pub mod trial;
+
+use std::sync::Once;
 
 use self::rtcp::Way;
 use crate::signaling::message::Candidate;
@@ -27,7 +30,10 @@ pub struct InitError(glib::Error);
 
 /// Starts GStreamer, once; again does nothing. Everything else in this folder needs it.
 pub fn init() -> Result<(), InitError> {
-    gst::init().map_err(InitError)
+    static PARTS: Once = Once::new();
+    gst::init().map_err(InitError)?;
+    PARTS.call_once(parts::replace);
+    Ok(())
 }
 
 /// One branch; never used twice, so a late report of a closed branch can be told apart from its successor's.

@@ -147,7 +147,8 @@ impl Retransmissions {
 /// Of an RTP packet (RFC 3550 §5.1).
 fn sequence(packet: &gst::BufferRef) -> Option<u16> {
     let mut head = [0; 4];
-    (packet.copy_to_slice(0, &mut head).is_ok()).then(|| u16::from_be_bytes([head[2], head[3]]))
+    (packet.size() >= head.len() && packet.copy_to_slice(0, &mut head).is_ok())
+        .then(|| u16::from_be_bytes([head[2], head[3]]))
 }
 
 #[cfg(test)]
