@@ -6,6 +6,7 @@
 
 mod nice;
 mod nicesink;
+mod passage;
 mod rtprtxsend;
 mod srtp;
 mod srtpenc;
@@ -22,7 +23,7 @@ struct Part {
     register: fn() -> Result<(), glib::BoolError>,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 5] = [
     Part {
         factory: "srtpenc",
         plugin: "srtp",
@@ -37,6 +38,16 @@ const PARTS: [Part; 3] = [
         factory: "rtprtxsend",
         plugin: "rtpmanager",
         register: rtprtxsend::register,
+    },
+    Part {
+        factory: "rtpulpfecenc",
+        plugin: "rtp",
+        register: passage::register_ulpfec,
+    },
+    Part {
+        factory: "rtpredenc",
+        plugin: "rtp",
+        register: passage::register_red,
     },
 ];
 

@@ -182,8 +182,8 @@ impl Component {
 }
 
 /// Where a `NiceCandidate`, as the signal "new-selected-pair-full" has it, is to be reached, and the address of its
-/// socket (RFC 8445 §4, "base"), which is the same unless somebody translates addresses.
-pub fn addresses(candidate: &glib::Value) -> Option<(SocketAddr, SocketAddr)> {
+/// socket (RFC 8445 §4, "base"), which only one of our own has.
+pub fn addresses(candidate: &glib::Value) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let functions = FUNCTIONS.as_ref().ok()?;
     // SAFETY: it takes nothing and returns a number.
     let expected = unsafe { (functions.candidate_type)() };
@@ -198,7 +198,7 @@ pub fn addresses(candidate: &glib::Value) -> Option<(SocketAddr, SocketAddr)> {
             .cast::<Candidate>()
             .as_ref()?
     };
-    Some((candidate.address.read()?, candidate.base.read()?))
+    Some((candidate.address.read()?, candidate.base.read()))
 }
 
 impl Address {

@@ -297,8 +297,9 @@ mod imp {
             let candidate = |at: usize| values.get(at).and_then(nice::addresses);
             let component = self.state().component();
             let way = component.zip(candidate(3).zip(candidate(4))).and_then(
-                |(component, ((_, base), (remote, _)))| Way::open(&component, base, remote),
+                |(component, ((_, base), (remote, _)))| Way::open(&component, base?, remote),
             );
+            tracing::debug!(direct = way.is_some(), "a viewer's packets have a way");
             self.state().way = way;
         }
 
