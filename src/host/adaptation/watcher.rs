@@ -23,6 +23,10 @@ const LASTS: Duration = Duration::from_millis(80);
 /// stall of a radio it would have grown beyond.
 const STAYS: Duration = Duration::from_secs(1);
 const PLAINLY_LESS: f64 = 0.88;
+/// A receiver that is late itself, because its machine is busy, says what one says whose link is a little short: that
+/// most of what is sent arrives, and late. So little a link loses packets for within a second or so, or goes on.
+const MOST_ARRIVES: f64 = 0.8;
+const GOES_ON: Duration = Duration::from_secs(1);
 /// For a receiver to see that more comes through than it thought possible: it looks back for a second.
 const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
@@ -82,6 +86,7 @@ pub(super) struct Watcher {
     /// What was too much the last time.
     knee: Option<f64>,
     pub shortage: Option<Shortage>,
+    doubted: Option<Doubt>,
     /// When its limit was last lowered.
     lowered: Instant,
     /// How long to wait before going beyond the knee.
@@ -115,6 +120,14 @@ pub(super) struct Shortage {
     pub loss: bool,
 }
 
+/// A shortage that may be none.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    since: Instant,
+    /// Estimate meanwhile.
+    lowest: f64,
+}
+
 impl Shortage {
     /// It is none that passes by itself.
     pub fn lasts(&self) -> bool {
@@ -131,6 +144,7 @@ impl Watcher {
             limit: None,
             knee: None,
             shortage: None,
+            doubted: None,
             lowered: now,
             beyond: BEYOND,
             retry: RETRY,
@@ -161,8 +175,10 @@ impl Watcher {
         // While a shortage lasts, it is said of more than what is sent by now.
         let lasts = self.is_short(now);
         let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);
-        if falls && (lasts || bandwidth <= sent.all()) {
-            let arrived = (bandwidth / REACTION - sent.sound).max(carried);
+        let arrived = (bandwidth / REACTION - sent.sound).max(carried);
+        let falls = falls && (lasts || bandwidth <= sent.all());
+        let loses = self.loses_some(now) || arrived < sent.picture * MOST_ARRIVES;
+        if (lasts && falls) || self.is_short_for_certain(falls, loses, bandwidth, now) {
             self.too_much(sent, arrived, carried, false, now);
         } else if bandwidth < sent.all() * PLAINLY_LESS {
             self.stays_short(now);
@@ -175,10 +191,44 @@ impl Watcher {
     /// Of little that is sent an estimator learns little, and where the receiver is busy its delays are its own: without
     /// a packet lost, nobody is taken to be worse off than what the smallest picture needs at least.
     fn plausible(&self, carried: f64, sent: Sent, now: Instant) -> f64 {
-        let loses = self
-            .lost
-            .is_some_and(|at| now.saturating_duration_since(at) < LOSS_TELLS);
-        carried.max(if loses { 0.0 } else { sent.least })
+        carried.max(if self.loses_some(now) {
+            0.0
+        } else {
+            sent.least
+        })
+    }
+
+    fn loses_some(&self, now: Instant) -> bool {
+        self.lost
+            .is_some_and(|at| now.saturating_duration_since(at) < LOSS_TELLS)
+    }
+
+    /// Whether what speaks of a shortage is the link and not the receiver itself. `loses`: there is no doubt about that.
+    fn is_short_for_certain(
+        &mut self,
+        falls: bool,
+        loses: bool,
+        bandwidth: f64,
+        now: Instant,
+    ) -> bool {
+        let doubt = match self.doubted.take() {
+            None if !falls => return false,
+            None => Doubt {
+                since: now,
+                lowest: bandwidth,
+            },
+            // It was for a moment.
+            Some(doubt) if !falls && bandwidth > doubt.lowest * GROWS => return false,
+            Some(doubt) => Doubt {
+                lowest: doubt.lowest.min(bandwidth),
+                ..doubt
+            },
+        };
+        let certain = loses || now.saturating_duration_since(doubt.since) >= GOES_ON;
+        if !certain {
+            self.doubted = Some(doubt);
+        }
+        certain
     }
 
     /// The viewer's report of a share of packets lost, 0 to 1.

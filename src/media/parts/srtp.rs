@@ -158,6 +158,10 @@ impl Stream {
 
 /// The session's keys for either RTP or RTCP.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a viewer has two of them, for good"
+)]
 enum Keys {
     Cm {
         cipher: EncryptingKey,
