@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# What a viewer costs, how long a viewer waits, how old the picture is, and what comes of a narrow link. Prints Markdown.
+# What a viewer costs, how long a viewer waits, how old the picture is, what comes of a narrow link, and what all that
+# costs elsewhere. Prints Markdown.
 #
-#   benches/run.sh            everything: about eleven minutes on an otherwise idle machine, as root (the links)
+#   benches/run.sh            everything: about forty minutes on an otherwise idle machine, as root (the links)
 #   benches/run.sh --write    the same, kept in benches/RESULTS.md
 #   benches/run.sh --quick    one short run, to see that it works
 #
-# PERCH_BIN and SWARM_BIN name release builds; without them both are built.
+# PERCH_BIN, SWARM_BIN and PEERS_BIN name release builds; without them all are built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 write=false
-cost=() join=() latency=() links=()
+cost=() join=() latency=() links=() peers=()
 for argument in "$@"; do
 	case $argument in
 	--write) write=true ;;
-	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) join=(--visits 3) latency=(--seconds 5) links=(--seconds 4 --trace 10) ;;
+	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) join=(--visits 3) latency=(--seconds 5) links=(--seconds 4 --trace 10) peers=(--runs 1 --seconds 3 --sizes 10) ;;
 	*)
 		echo "usage: $0 [--write] [--quick]" >&2
 		exit 2
@@ -23,11 +24,12 @@ for argument in "$@"; do
 done
 
 target=$(cargo metadata --no-deps --offline --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-if [[ -z ${PERCH_BIN:-} || -z ${SWARM_BIN:-} ]]; then
+if [[ -z ${PERCH_BIN:-} || -z ${SWARM_BIN:-} || -z ${PEERS_BIN:-} ]]; then
 	cargo build --release --locked --workspace --bins >&2
 fi
 export PERCH_BIN=${PERCH_BIN:-$target/release/perch}
 export SWARM_BIN=${SWARM_BIN:-$target/release/swarm}
+export PEERS_BIN=${PEERS_BIN:-$target/release/peers}
 if [[ ! -d tests/node_modules ]]; then
 	npm --prefix tests ci --no-audit --no-fund >&2
 fi
@@ -50,6 +52,8 @@ report() {
 	else
 		printf 'Not measured: network namespaces need root.\n'
 	fi
+	printf '\n## Peers\n\n'
+	benches/peers/run.sh "${peers[@]}"
 }
 
 if $write; then

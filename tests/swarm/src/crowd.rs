@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use futures_util::future::try_join_all;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, try_join_all},
+};
 use serde::Serialize;
 use str0m::{
     config::DtlsCert,
@@ -22,39 +25,66 @@ use url::Url;
 
 use crate::{
     hmac::Sha1Hmac,
+    line::{Line, LobbyLine},
+    peer::Peer,
     stats::Spread,
     tokens::Tokens,
-    viewer::{Common, Conduct, Debris, Report, Viewer},
+    viewer::{Conduct, Debris, Report, Viewer, Wish},
 };
 
 /// Sockets that are opened to the lobby at the same time.
 const ARRIVALS_AT_ONCE: usize = 8;
 
-/// The lobby to go to and how to get in.
+/// Opens the line of the viewer with this number.
+pub type OpenLine = Box<dyn Fn(usize) -> BoxFuture<'static, Result<Box<dyn Line>>> + Send + Sync>;
+
+/// Where viewers go, and how they get in.
 pub struct Door {
-    common: Arc<Common>,
-    tokens: Tokens,
+    open_line: OpenLine,
+    /// The address that the viewers' sockets are bound to.
+    address: IpAddr,
+    certificate: DtlsCert,
 }
 
 impl Door {
-    /// `address`: where the viewers' UDP sockets are bound, by default on the interface that has
-    /// the default route, because hosts do not gather candidates on the loopback interface.
+    /// A lobby's. `address`: where the viewers' UDP sockets are bound, by default on the interface
+    /// that has the default route, because hosts do not gather candidates on the loopback interface.
     pub fn new(lobby: Url, tokens: Tokens, address: Option<IpAddr>) -> Result<Self> {
-        let common = Common {
-            lobby,
+        let way = Arc::new((lobby, tokens));
+        let open_line: OpenLine = Box::new(move |number| {
+            let way = Arc::clone(&way);
+            async move {
+                let (lobby, tokens) = &*way;
+                let line = LobbyLine::open(lobby, &tokens.of(number)?).await?;
+                Ok(Box::new(line) as Box<dyn Line>)
+            }
+            .boxed()
+        });
+        Self::behind(open_line, address)
+    }
+
+    /// That of a host with a line of another kind.
+    pub fn behind(open_line: OpenLine, address: Option<IpAddr>) -> Result<Self> {
+        Ok(Self {
+            open_line,
             address: address.unwrap_or_else(own_address),
             certificate: certificate()?,
-        };
-        Ok(Self {
-            common: Arc::new(common),
-            tokens,
         })
     }
 
-    /// Brings one viewer to the lobby.
+    /// Opens a line and drops it: an error says why no viewer gets in yet.
+    pub async fn knock(&self) -> Result<()> {
+        (self.open_line)(0).await.map(drop)
+    }
+
+    /// Brings one viewer so far that it can join.
     pub async fn arrive(&self, number: usize, conduct: Conduct) -> Result<Viewer> {
-        let token = self.tokens.of(number)?;
-        Viewer::arrive(&self.common, number, conduct, &token)
+        let arrive = async {
+            let line = (self.open_line)(number).await?;
+            let peer = Peer::new(self.address, self.certificate.clone()).await?;
+            anyhow::Ok(Viewer::new(number, conduct, line, peer))
+        };
+        arrive
             .await
             .with_context(|| format!("viewer {number} did not get as far as joining"))
     }
@@ -62,18 +92,18 @@ impl Door {
 
 /// A viewer on a task of its own.
 pub struct Watching {
-    stop: watch::Sender<bool>,
+    wish: watch::Sender<Wish>,
     picture: oneshot::Receiver<()>,
     task: JoinHandle<(Report, Debris)>,
 }
 
 impl Watching {
     pub fn start(viewer: Viewer) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let (wish, wishes) = watch::channel(Wish::Watch);
         let (pictured, picture) = oneshot::channel();
-        let task = tokio::spawn(viewer.watch(stopped, pictured));
+        let task = tokio::spawn(viewer.watch(wishes, pictured));
         Self {
-            stop,
+            wish,
             picture,
             task,
         }
@@ -86,8 +116,12 @@ impl Watching {
 
     /// Tells the viewer to go.
     pub fn stop(&self) {
+        self.tell(Wish::Leave);
+    }
+
+    fn tell(&self, wish: Wish) {
         // A viewer that has ended by itself no longer listens.
-        let _ = self.stop.send(true);
+        let _ = self.wish.send(wish);
     }
 
     /// Waits for the viewer's end.
@@ -128,6 +162,13 @@ impl Crowd {
             pictures += usize::from(viewer.picture().await);
         }
         pictures
+    }
+
+    /// Lets all count from now on what they see.
+    pub fn count(&self) {
+        for viewer in &self.viewers {
+            viewer.tell(Wish::Count);
+        }
     }
 
     /// Lets all leave.

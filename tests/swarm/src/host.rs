@@ -145,9 +145,13 @@ impl Host {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The host's present use of the machine.
     pub fn usage(&self) -> Result<Usage> {
-        Usage::of(self.child.id())
+        Usage::of(self.pid())
     }
 }
 

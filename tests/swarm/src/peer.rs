@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Output, Rtc,
     change::SdpOffer,
@@ -26,6 +27,8 @@ use crate::frames::{Frame, FrameTracker};
 const BLIND_PATIENCE: Duration = Duration::from_millis(200);
 /// And asks again after this long.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// Seconds of 2 Mbit/s: a viewer that is itself late must not look like a host that loses packets.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Larger than any datagram that the host sends.
 const DATAGRAM: usize = 2048;
 
@@ -75,6 +78,10 @@ impl Peer {
     /// `certificate` is shared by all viewers: making one costs more than a viewer may.
     pub async fn new(address: IpAddr, certificate: DtlsCert) -> Result<Self> {
         let socket = UdpSocket::bind((address, 0)).await?;
+        // Beyond the system's bound only root may go.
+        if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+            set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        }
         let local = socket.local_addr()?;
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)

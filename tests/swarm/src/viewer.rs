@@ -1,15 +1,10 @@
 //! One viewer, from joining to leaving, well behaved or not.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::json;
-use str0m::config::DtlsCert;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -17,20 +12,13 @@ use tokio::{
 
 use crate::{
     broken::broken,
-    lobby::{Lobby, Said},
+    line::Line,
+    lobby::Said,
     peer::{Peer, Progress, Seen},
 };
 
 /// A good viewer that has no picture by then gives up.
 const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// What every viewer of a run shares.
-pub struct Common {
-    pub lobby: url::Url,
-    /// The address that the viewers' sockets are bound to.
-    pub address: IpAddr,
-    pub certificate: DtlsCert,
-}
 
 /// How a viewer behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -58,6 +46,26 @@ pub enum Conduct {
     Freezes,
 }
 
+/// What a viewer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Watch,
+    /// Counts anew from here on; what was seen before stays in the report beside it.
+    Count,
+    /// Ends a viewer that stays and one that lingers.
+    Leave,
+}
+
+/// What a viewer saw since it was told to count.
+#[derive(Debug, Serialize)]
+pub struct Counted {
+    pub seconds: f64,
+    pub frames: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub lost_packets: u64,
+}
+
 /// What became of a viewer. Times are in milliseconds from the moment it joined.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -77,6 +85,7 @@ pub struct Report {
     pub plis: u64,
     /// How long the viewer was there.
     pub seconds: f64,
+    pub counted: Option<Counted>,
     pub error: Option<String>,
 }
 
@@ -84,47 +93,40 @@ pub struct Report {
 /// with an ICMP error what a viewer out of reach does not tell.
 pub struct Debris(#[expect(dead_code, reason = "kept open, not used")] Option<Peer>);
 
-/// A viewer that has authenticated and found the stream, ready to join.
+/// A viewer with its line open, ready to join.
 pub struct Viewer {
     number: usize,
     conduct: Conduct,
-    stream: String,
-    lobby: Lobby,
+    line: Box<dyn Line>,
     peer: Peer,
     joined: Instant,
     offer: Option<Instant>,
+    counted_from: Option<(Instant, Seen)>,
+    counted: Option<Counted>,
 }
 
 impl Viewer {
-    pub async fn arrive(
-        common: &Common,
-        number: usize,
-        conduct: Conduct,
-        token: &str,
-    ) -> Result<Self> {
-        let mut lobby = Lobby::connect(&common.lobby, token).await?;
-        let stream = lobby.find_stream().await?;
-        let peer = Peer::new(common.address, common.certificate.clone()).await?;
-        Ok(Self {
+    pub fn new(number: usize, conduct: Conduct, line: Box<dyn Line>, peer: Peer) -> Self {
+        Self {
             number,
             conduct,
-            stream,
-            lobby,
+            line,
             peer,
             joined: Instant::now(),
             offer: None,
-        })
+            counted_from: None,
+            counted: None,
+        }
     }
 
-    /// Joins, behaves, and goes. `stop` ends a viewer that stays and one that lingers.
-    /// `picture` hears of the first keyframe.
+    /// Joins, behaves, and goes. `picture` hears of the first keyframe.
     pub async fn watch(
         mut self,
-        stop: watch::Receiver<bool>,
+        wishes: watch::Receiver<Wish>,
         picture: oneshot::Sender<()>,
     ) -> (Report, Debris) {
         self.joined = Instant::now();
-        let end = self.behave(stop, picture).await;
+        let end = self.behave(wishes, picture).await;
         let report = self.report(end.err());
         let port = (self.conduct == Conduct::BreaksOff).then_some(self.peer);
         (report, Debris(port))
@@ -132,34 +134,34 @@ impl Viewer {
 
     async fn behave(
         &mut self,
-        mut stop: watch::Receiver<bool>,
+        mut wishes: watch::Receiver<Wish>,
         picture: oneshot::Sender<()>,
     ) -> Result<()> {
-        let payload = json!({ "streamId": self.stream });
-        self.lobby.emit_with_ack("live:join", Some(payload)).await?;
+        self.line.join().await?;
         if self.conduct == Conduct::LeavesBeforeOffer {
-            return self.leave().await;
+            return self.line.leave().await;
         }
         let offer = timeout(PICTURE_PATIENCE, self.offer())
             .await
             .context("no offer came in time")??;
         if self.conduct == Conduct::NeverAnswers {
-            return self.linger(&mut stop).await;
+            return self.linger(&mut wishes).await;
         }
         if self.conduct == Conduct::AnswersLate {
-            self.linger(&mut stop).await?;
+            self.linger(&mut wishes).await?;
         }
         let sdp = self.peer.answer(&offer)?;
         if self.conduct == Conduct::AnswersBadly {
-            self.send_answer(&broken(&sdp, self.number)).await?;
+            let answer = broken(&sdp, self.number);
+            self.line.answer(&answer).await?;
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = told_to_leave(&mut wishes) => {}
                 // Whatever the host does about it is right, but for going down.
                 _ = self.stay() => {}
             }
-            return self.leave().await;
+            return self.line.leave().await;
         }
-        self.send_answer(&sdp).await?;
+        self.line.answer(&sdp).await?;
         if self.conduct == Conduct::HangsUpAfterAnswer {
             return Ok(());
         }
@@ -170,35 +172,23 @@ impl Viewer {
         let _ = picture.send(());
         match self.conduct {
             Conduct::Stays => {
-                tokio::select! {
-                    end = self.stay() => end?,
-                    _ = stop.wait_for(|stop| *stop) => {}
-                }
-                self.leave().await
+                self.stay_until_told(&mut wishes).await?;
+                self.line.leave().await
             }
             Conduct::BreaksOff => Ok(()),
-            Conduct::Stalls => self.linger(&mut stop).await,
+            Conduct::Stalls => self.linger(&mut wishes).await,
             Conduct::Freezes => {
-                // An error says that nobody is left to tell it to stop.
-                let _ = stop.wait_for(|stop| *stop).await;
+                told_to_leave(&mut wishes).await;
                 Ok(())
             }
-            _ => self.leave().await,
+            _ => self.line.leave().await,
         }
-    }
-
-    async fn send_answer(&mut self, sdp: &str) -> Result<()> {
-        let answer = json!({
-            "streamId": self.stream,
-            "answer": { "type": "answer", "sdp": sdp },
-        });
-        self.lobby.emit("live:signal-answer", answer).await
     }
 
     /// The host's offer; candidates that come before it are a mistake that the page would not survive.
     async fn offer(&mut self) -> Result<String> {
         loop {
-            match self.lobby.next().await? {
+            match self.line.next().await? {
                 Said::Offer { sdp } => {
                     self.offer = Some(Instant::now());
                     return Ok(sdp);
@@ -225,13 +215,44 @@ impl Viewer {
         }
     }
 
+    /// Stays until it is told to leave, and counts if it is told to.
+    async fn stay_until_told(&mut self, wishes: &mut watch::Receiver<Wish>) -> Result<()> {
+        loop {
+            tokio::select! {
+                end = self.stay() => return end,
+                // An error says that nobody is left to tell it anything.
+                changed = wishes.changed() => if changed.is_err() { return Ok(()) },
+            }
+            match *wishes.borrow_and_update() {
+                Wish::Watch => {}
+                Wish::Count => self.counted_from = Some((Instant::now(), self.peer.seen())),
+                Wish::Leave => {
+                    self.counted = self.count();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn count(&self) -> Option<Counted> {
+        let (start, before) = self.counted_from.as_ref()?;
+        let seen = self.peer.seen();
+        Some(Counted {
+            seconds: start.elapsed().as_secs_f64(),
+            frames: seen.frames - before.frames,
+            packets: seen.video_packets - before.video_packets,
+            bytes: seen.bytes - before.bytes,
+            lost_packets: seen.lost_packets - before.lost_packets,
+        })
+    }
+
     async fn step(&mut self) -> Result<Option<Progress>> {
         tokio::select! {
             progress = self.peer.run() => match progress? {
                 Progress::Lost => bail!("the connection to the host was lost"),
                 progress => Ok(Some(progress)),
             },
-            said = self.lobby.next() => {
+            said = self.line.next() => {
                 match said? {
                     Said::Candidate(Some(candidate)) => self.peer.add_candidate(&candidate),
                     said => self.heed(said)?,
@@ -250,19 +271,13 @@ impl Viewer {
         }
     }
 
-    async fn leave(&mut self) -> Result<()> {
-        let payload = json!({ "streamId": self.stream });
-        self.lobby.emit("live:leave", payload).await?;
-        self.lobby.close().await
-    }
-
     /// Stays on the line and says nothing.
-    async fn linger(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        let (lobby, peer) = (&mut self.lobby, &mut self.peer);
+    async fn linger(&mut self, wishes: &mut watch::Receiver<Wish>) -> Result<()> {
+        let (line, peer) = (&mut self.line, &mut self.peer);
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = told_to_leave(wishes) => {}
             _ = async {
-                while let Ok(said) = lobby.next().await {
+                while let Ok(said) = line.next().await {
                     if let Said::Candidate(Some(candidate)) = said {
                         peer.add_candidate(&candidate);
                     }
@@ -272,7 +287,7 @@ impl Viewer {
         Ok(())
     }
 
-    fn report(&self, error: Option<anyhow::Error>) -> Report {
+    fn report(&mut self, error: Option<anyhow::Error>) -> Report {
         let now = Instant::now();
         let seen: Seen = self.peer.seen();
         let since_join = |at: Option<Instant>| at.map(|at| ms(at.duration_since(self.joined)));
@@ -293,9 +308,15 @@ impl Viewer {
             bytes: seen.bytes,
             plis: seen.plis,
             seconds: now.duration_since(self.joined).as_secs_f64(),
+            counted: self.counted.take(),
             error: error.map(|error| format!("{error:#}")),
         }
     }
+}
+
+async fn told_to_leave(wishes: &mut watch::Receiver<Wish>) {
+    // An error says that nobody is left to tell it.
+    let _ = wishes.wait_for(|wish| *wish == Wish::Leave).await;
 }
 
 fn ms(duration: Duration) -> f64 {
