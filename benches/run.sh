@@ -11,11 +11,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 write=false
-cost=() join=() latency=() links=() peers=()
+cost=() parts=() join=() latency=() links=() peers=()
 for argument in "$@"; do
 	case $argument in
 	--write) write=true ;;
-	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) join=(--visits 3) latency=(--seconds 5) links=(--seconds 4 --trace 10) peers=(--runs 1 --seconds 3 --sizes 10) ;;
+	--quick) cost=(--runs 1 --seconds 3 --sizes 1,10) parts=(--runs 1 --seconds 3 --viewers 10) join=(--visits 3) latency=(--seconds 5) links=(--seconds 4 --trace 10) peers=(--runs 1 --seconds 3 --sizes 10) ;;
 	*)
 		echo "usage: $0 [--write] [--quick]" >&2
 		exit 2
@@ -42,6 +42,8 @@ report() {
 	printf 'Load of the machine before the run: %s.\n' "$(cut -d' ' -f1 /proc/loadavg)"
 	printf '\n## Viewers\n\n'
 	"$SWARM_BIN" bench "${cost[@]}"
+	printf '\n## What the parts of webrtcbin that are replaced save\n\n'
+	"$SWARM_BIN" parts "${parts[@]}"
 	printf '\n## First picture in a browser\n\n'
 	node benches/latency/join.mjs "${join[@]}"
 	printf '\n## Age of the picture\n\n'

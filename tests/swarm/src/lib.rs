@@ -14,6 +14,7 @@ pub mod line;
 pub mod lobby;
 pub mod log;
 pub mod measure;
+pub mod parts;
 pub mod peer;
 pub mod soak;
 pub mod stats;

@@ -11,7 +11,7 @@ use swarm::{
     clock,
     crowd::{Crowd, Door, Watching},
     host::{Picture, perch_beside},
-    idle, soak,
+    idle, parts, soak,
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -64,6 +64,19 @@ enum Command {
         sizes: Vec<usize>,
         /// How long each crowd is watched
         #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Measure what each part of webrtcbin that is replaced saves, as Markdown
+    Parts {
+        /// The program to measure, by default the `perch` beside this one
+        #[arg(long, env = "PERCH_BIN")]
+        perch: Option<PathBuf>,
+        #[arg(long, default_value_t = 25)]
+        viewers: usize,
+        /// How long they are watched
+        #[arg(long, default_value_t = 8.0)]
         seconds: f64,
         #[arg(long, default_value_t = 3)]
         runs: usize,
@@ -194,6 +207,21 @@ async fn main() -> Result<()> {
                 "{}",
                 bench::bench(&perch, &measured_picture(), &plan).await?
             );
+        }
+        Command::Parts {
+            perch,
+            viewers,
+            seconds,
+            runs,
+        } => {
+            let perch = program(perch)?;
+            let plan = parts::Plan {
+                viewers,
+                seconds,
+                runs,
+            };
+            let table = parts::parts(&perch, &measured_picture(), &plan).await?;
+            print!("{table}");
         }
         Command::Idle {
             perch,

@@ -71,13 +71,7 @@ pub struct Wait {
 /// Measures the process `host`, whose viewers come through `door`. Progress goes to standard error.
 pub async fn run(host: u32, door: &Door, plan: &Plan) -> Result<Run> {
     let mut faults = Vec::new();
-    // What is made once is made for the first viewer.
-    gone(Crowd::join(door, 1, Duration::ZERO).await?)
-        .await?
-        .all_well()?;
-    sleep(CALM).await;
-    let idle = Usage::of(host)?;
-    let idle_ms = Meter::start(host)?.run(plan.seconds).await?.host_ms;
+    let (idle, idle_ms) = idle(host, door, plan.seconds).await?;
 
     let mut waits = Vec::new();
     let mut alone = Vec::new();
@@ -121,6 +115,34 @@ pub async fn run(host: u32, door: &Door, plan: &Plan) -> Result<Run> {
         waits,
         faults,
     })
+}
+
+/// What viewers cost, and nothing else.
+#[derive(Debug)]
+pub struct Upkeep {
+    pub idle: Usage,
+    pub cost: Cost,
+    pub faults: Vec<String>,
+}
+
+/// Measures one crowd on the process `host`.
+pub async fn upkeep(host: u32, door: &Door, size: usize, seconds: f64) -> Result<Upkeep> {
+    let mut faults = Vec::new();
+    let (idle, idle_ms) = idle(host, door, seconds).await?;
+    let cost = cost(host, door, size, seconds, idle_ms, &mut faults).await?;
+    Ok(Upkeep { idle, cost, faults })
+}
+
+/// The process without viewers, and its core milliseconds per second.
+async fn idle(host: u32, door: &Door, seconds: f64) -> Result<(Usage, f64)> {
+    // What is made once is made for the first viewer.
+    gone(Crowd::join(door, 1, Duration::ZERO).await?)
+        .await?
+        .all_well()?;
+    sleep(CALM).await;
+    let idle = Usage::of(host)?;
+    let idle_ms = Meter::start(host)?.run(seconds).await?.host_ms;
+    Ok((idle, idle_ms))
 }
 
 async fn cost(
