@@ -9,16 +9,16 @@ use super::{Change, add, pacing::Pace};
 use crate::media::{
     Rendition,
     camera::{Feed, Inlet, Outlet, Tap, TimeBase, Video},
-    playout_delay::{self, PlayoutDelay},
+    playout_delay,
 };
 
 /// Dynamic payload types (RFC 3551 §6), as browsers number them.
 const VIDEO_PAYLOAD_TYPE: u32 = 96;
 const AUDIO_PAYLOAD_TYPE: u32 = 111;
 /// The local identifier of the playout-delay extension in the SDP.
-const PLAYOUT_DELAY_ID: u32 = 5;
+const PLAYOUT_DELAY_ID: u8 = 5;
 /// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
-const MTU: u32 = 1200;
+const MTU: u32 = 1200 - playout_delay::SIZE;
 
 /// One m-line: appsrc, payloader, and what the offer says of them.
 pub(super) struct Track {
@@ -42,7 +42,9 @@ impl Track {
             .property_from_str("aggregate-mode", "zero-latency")
             .build()
             .map_err(|error| error.to_string())?;
-        payloader.emit_by_name::<()>("add-extension", &[&PlayoutDelay::new(PLAYOUT_DELAY_ID)]);
+        if let Some(packets) = payloader.static_pad("src") {
+            playout_delay::write(&packets, PLAYOUT_DELAY_ID);
+        }
         // Without the SSRC here 1.22 leaves a=ssrc out of the offer. The profile is the SPS's own:
         // an offer that says another one is a black picture in Safari. (level-asymmetry-allowed
         // lets a viewer answer with the level of its own encoder, which nobody will use.)
