@@ -110,6 +110,11 @@ soak: release ## Let thousands of viewers come and go, and see what is kept of t
 	cargo build --release --locked -p swarm
 	$(target)/release/swarm soak
 
+# The sources with the page built in, for builds that have no network: dist/perch-VERSION.tar.gz.
+.PHONY: dist
+dist: web/dist/index.html ## Make the release tarball, which the Yocto recipe builds
+	scripts/make-dist
+
 # Installs what `make release` built, or PERCH_BIN, so that this half can run as root without a
 # toolchain. A packager's DESTDIR is honoured; nothing is enabled or started.
 .PHONY: install
