@@ -80,12 +80,13 @@ test-qemu: programs ## The installed unit with a kernel's camera, in an emulated
 	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
 
 .PHONY: lint
-lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit
+lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit, the Yocto recipe
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	npm --prefix web run check
 	cargo build --locked --bin perch
 	scripts/check-unit $(target)/debug/perch
+	scripts/check-recipe
 
 .PHONY: deny
 deny: ## Licences, sources and known holes of the dependencies
