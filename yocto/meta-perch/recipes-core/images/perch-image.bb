@@ -9,7 +9,7 @@ IMAGE_LINGUAS = ""
 IMAGE_INSTALL = "packagegroup-core-boot perch perch-appliance ${CORE_IMAGE_EXTRA_INSTALL}"
 
 # One to write to a card or disk, and the root alone, which is what an update carries.
-IMAGE_FSTYPES = "ext4 wic.gz wic.bmap"
+IMAGE_FSTYPES = "ext4 wic.bmap wic.zst"
 WKS_FILE:qemux86-64 = "perch-qemux86-64.wks.in"
 WKS_FILE:rpi = "perch-raspberrypi.wks.in"
 # /data is found by its label, which is the same for both slots.

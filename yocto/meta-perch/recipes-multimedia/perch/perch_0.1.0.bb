@@ -13,8 +13,8 @@ CVE_PRODUCT = ""
 DEPENDS = "glib-2.0 gstreamer1.0 gstreamer1.0-plugins-bad gstreamer1.0-plugins-base"
 
 # The release tarball rather than the repository: it has the lobby's page ready-made, which only npm and
-# a network could make. `make dist` puts it into dist/ of the sources that this layer is a part of. One from elsewhere is
-# taken with its address here, and its checksum in SRC_URI[perch.sha256sum].
+# a network could make. `make dist` puts it into dist/ of the sources that this layer is a part of. One from elsewhere
+# is taken with its address here, and its checksum as a parameter of it: ;sha256sum=…
 PERCH_DIST_DIR ?= "${FILE_DIRNAME}/../../../../dist"
 PERCH_TARBALL ?= "file://perch-${PV}.tar.gz"
 # nooelint: oelint.vars.fileextrapaths,oelint.vars.outofcontext - the tarball lies outside of the layer
