@@ -16,7 +16,7 @@ SRC_URI = "\
 "
 S = "${UNPACKDIR}"
 
-inherit allarch features_check systemd
+inherit features_check systemd
 
 REQUIRED_DISTRO_FEATURES = "systemd"
 
