@@ -35,4 +35,5 @@ perch_no_login() {
     fi
 }
 
-ROOTFS_POSTPROCESS_COMMAND += "perch_data_partition perch_no_login"
+# Last: systemctl complains when it is to preset what is masked.
+ROOTFS_POSTPROCESS_COMMAND:append = " perch_data_partition perch_no_login"
