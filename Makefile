@@ -80,12 +80,13 @@ test-qemu: programs ## The installed unit with a kernel's camera, in an emulated
 	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
 
 .PHONY: lint
-lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit
+lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit, the Yocto recipe
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	npm --prefix web run check
 	cargo build --locked --bin perch
 	scripts/check-unit $(target)/debug/perch
+	scripts/check-recipe
 
 .PHONY: deny
 deny: ## Licences, sources and known holes of the dependencies
@@ -109,6 +110,11 @@ test-faults: programs tests/node_modules/.package-lock.json ## Inject the field'
 soak: release ## Let thousands of viewers come and go, and see what is kept of them
 	cargo build --release --locked -p swarm
 	$(target)/release/swarm soak
+
+# The sources with the page built in, for builds that have no network: dist/perch-VERSION.tar.gz.
+.PHONY: dist
+dist: web/dist/index.html ## Make the release tarball, which the Yocto recipe builds
+	scripts/make-dist
 
 # Installs what `make release` built, or PERCH_BIN, so that this half can run as root without a
 # toolchain. A packager's DESTDIR is honoured; nothing is enabled or started.
