@@ -64,51 +64,53 @@ async fn main() -> Result<()> {
                 .iter()
                 .any(|text| name.contains(&text.to_lowercase()))
     };
-    let mut rows = Vec::new();
-    let mut absent = Vec::new();
-    for contender in Contender::ALL.into_iter().filter(wanted) {
-        match contender.missing(&programs) {
-            Some(missing) => {
-                absent.push(format!("- {}: not measured, {missing}", contender.name()))
-            }
-            None => rows.push((
-                contender,
-                Row {
-                    name: contender.name(),
-                    runs: Vec::new(),
-                },
-            )),
-        }
-    }
+    let wanted = Contender::ALL.into_iter().filter(wanted);
+    let mut rows: Vec<(Contender, Row)> = wanted
+        .map(|contender| (contender, row(contender, &programs)))
+        .collect();
     eprintln!("recording the stream");
     let clip = Arc::new(Clip::record(&picture)?);
     for run in 1..=cli.runs {
-        for (contender, row) in &mut rows {
+        for (contender, row) in rows.iter_mut().filter(|(_, row)| row.failed.is_none()) {
             eprintln!("run {run} of {}: {}", cli.runs, row.name);
+            let sizes = cli.sizes.iter().copied();
             let plan = measure::Plan {
-                sizes: cli
-                    .sizes
-                    .iter()
-                    .copied()
-                    .filter(|size| *size <= contender.most())
-                    .collect(),
+                sizes: sizes.filter(|size| *size <= contender.most()).collect(),
                 seconds: cli.seconds,
                 at_once: AT_ONCE.min(contender.most()),
             };
-            let host = contender
-                .start(&programs, &picture, &clip)
-                .await
-                .context(row.name)?;
-            let measured = measure::run(host.pid, &host.door, &plan)
-                .await
-                .context(row.name)?;
-            row.runs.push(measured);
+            match one_run(*contender, &programs, &picture, &clip, &plan).await {
+                Ok(measured) => row.runs.push(measured),
+                // A peer that fails takes only its own row along.
+                Err(error) if *contender != Contender::Perch => {
+                    eprintln!("{}: {error:#}", row.name);
+                    row.failed = Some(format!("failed in run {run}: {error:#}"));
+                }
+                Err(error) => return Err(error).context(row.name),
+            }
         }
     }
     let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
     print!("{}", tables(&rows, &picture, cli.seconds, cli.runs));
-    if !absent.is_empty() {
-        println!("\n{}", absent.join("\n"));
-    }
     Ok(())
+}
+
+fn row(contender: Contender, programs: &Programs) -> Row {
+    let missing = contender.missing(programs);
+    Row {
+        name: contender.name(),
+        runs: Vec::new(),
+        failed: missing.map(|missing| format!("not measured, {missing}")),
+    }
+}
+
+async fn one_run(
+    contender: Contender,
+    programs: &Programs,
+    picture: &Picture,
+    clip: &Arc<Clip>,
+    plan: &measure::Plan,
+) -> Result<measure::Run> {
+    let host = contender.start(programs, picture, clip).await?;
+    measure::run(host.pid, &host.door, plan).await
 }

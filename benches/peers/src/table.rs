@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use swarm::{
     host::{Picture, Usage},
     measure::{Cost, Run},
-    stats::median,
+    stats::{Spread, median},
 };
 
 /// One host's runs.
 pub struct Row {
     pub name: &'static str,
     pub runs: Vec<Run>,
+    /// Why it is not measured, or not any more.
+    pub failed: Option<String>,
 }
 
 /// The table of what viewers cost, and that of how long they wait.
@@ -27,29 +29,15 @@ pub fn tables(rows: &[Row], picture: &Picture, seconds: f64, runs: usize) -> Str
         picture.framerate,
         f64::from(picture.bitrate) / 1e6,
     );
-    for row in rows {
+    let measured = || rows.iter().filter(|row| !row.runs.is_empty());
+    for row in measured() {
         costs(&mut text, row);
     }
     text.push_str(
         "\n| host | join to first keyframe, alone, median / p95, ms | 10, one every 100 ms | at once |\n|---|---:|---:|---:|\n",
     );
-    for row in rows {
-        let _ = write!(text, "| {} |", row.name);
-        let waits = row.runs.first().map_or(&[][..], |run| &run.waits);
-        for (index, wait) in waits.iter().enumerate() {
-            let of =
-                |figure: fn(&Run, usize) -> f64| median(row.runs.iter().map(|r| figure(r, index)));
-            let _ = write!(
-                text,
-                " {}{:.0} / {:.0} |",
-                wait.crowd
-                    .strip_suffix(" at once")
-                    .map_or(String::new(), |size| format!("{size}: ")),
-                of(|run, index| run.waits[index].times.median),
-                of(|run, index| run.waits[index].times.p95),
-            );
-        }
-        text.push('\n');
+    for row in measured() {
+        waits(&mut text, row);
     }
     faults(&mut text, rows);
     text
@@ -66,8 +54,7 @@ fn costs(text: &mut String, row: &Row) {
         of_runs(&|run| mb(&run.idle)),
         of_runs(&|run| run.idle.threads as f64),
     );
-    let sizes = row.runs.first().map_or(&[][..], |run| &run.costs);
-    for (index, Cost { size, .. }) in sizes.iter().enumerate() {
+    for (index, Cost { size, .. }) in row.runs[0].costs.iter().enumerate() {
         let cost = |figure: fn(&Cost) -> f64| of_runs(&|run| figure(&run.costs[index]));
         let core_ms = || row.runs.iter().map(|run| run.costs[index].core_ms);
         let _ = writeln!(
@@ -86,16 +73,114 @@ fn costs(text: &mut String, row: &Row) {
     }
 }
 
-/// Viewers who got no picture, and what hosts kept of those who had left.
+fn waits(text: &mut String, row: &Row) {
+    let _ = write!(text, "| {} |", row.name);
+    for (index, wait) in row.runs[0].waits.iter().enumerate() {
+        let size = match wait.crowd.strip_suffix(" at once") {
+            Some(size) => format!("{size}: "),
+            None => String::new(),
+        };
+        let middle = |of: fn(&Spread) -> f64| {
+            let times = row.runs.iter().map(|run| of(&run.waits[index].times));
+            median(times)
+        };
+        let _ = write!(
+            text,
+            " {size}{:.0} / {:.0} |",
+            middle(|times| times.median),
+            middle(|times| times.p95)
+        );
+    }
+    text.push('\n');
+}
+
+/// Hosts that are missing or failed, viewers who got no picture, and what hosts kept of those who had left.
 fn faults(text: &mut String, rows: &[Row]) {
-    let faults = rows.iter().flat_map(|row| {
-        row.runs
-            .iter()
-            .flat_map(|run| &run.faults)
-            .map(|f| (row.name, f))
-    });
-    for (index, (name, fault)) in faults.enumerate() {
-        text.push_str(if index == 0 { "\n" } else { "" });
-        let _ = writeln!(text, "- {name}: {fault}");
+    let mut lines = Vec::new();
+    for row in rows {
+        let faults = row.runs.iter().flat_map(|run| &run.faults);
+        lines.extend(
+            faults
+                .chain(&row.failed)
+                .map(|fault| format!("- {}: {fault}\n", row.name)),
+        );
+    }
+    if !lines.is_empty() {
+        text.push('\n');
+        text.extend(lines);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use swarm::measure::Wait;
+
+    use super::*;
+
+    fn run(core_ms: f64, median: f64) -> Run {
+        let usage = Usage::of(std::process::id()).unwrap();
+        Run {
+            idle: usage,
+            idle_ms: 7.0,
+            costs: vec![Cost {
+                size: 10,
+                core_ms,
+                usage,
+                mbit: 2.0,
+                packets: 240.0,
+                worst_fps: 29.0,
+                fps: 30.0,
+                lost: 4,
+                longest_gap_ms: 50.0,
+                swarm_ms: 30.0,
+            }],
+            waits: vec![Wait {
+                crowd: "25 at once".into(),
+                times: Spread {
+                    count: 25,
+                    median,
+                    p95: 90.0,
+                    max: 91.0,
+                },
+            }],
+            faults: vec![],
+        }
+    }
+
+    #[test]
+    fn figures_are_the_middle_of_the_runs_with_their_range() {
+        let row = Row {
+            name: "host",
+            runs: vec![run(5.0, 40.0), run(9.0, 60.0), run(6.0, 50.0)],
+            failed: None,
+        };
+        let text = tables(&[row], &Picture::small(), 8.0, 3);
+        assert!(text.contains("| | 10 | 6.0 (5.0 to 9.0) |"), "{text}");
+        assert!(text.contains("| 30.0 | 29.0 | 2.00 | 4 |"), "{text}");
+        assert!(text.contains("| host | 25: 50 / 90 |"), "{text}");
+        assert!(!text.contains("- host"), "{text}");
+    }
+
+    #[test]
+    fn who_is_missing_or_fails_is_named_below() {
+        let mut lame = run(5.0, 40.0);
+        lame.faults.push("10 viewers: 1 of 10 failed".into());
+        let rows = [
+            Row {
+                name: "absent",
+                runs: vec![],
+                failed: Some("not measured, there is no janus".into()),
+            },
+            Row {
+                name: "lame",
+                runs: vec![lame],
+                failed: None,
+            },
+        ];
+        let text = tables(&rows, &Picture::small(), 8.0, 1);
+        assert!(!text.contains("| absent |"), "{text}");
+        let end =
+            "\n\n- absent: not measured, there is no janus\n- lame: 10 viewers: 1 of 10 failed\n";
+        assert!(text.ends_with(end), "{text}");
     }
 }
