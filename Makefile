@@ -10,6 +10,10 @@ SYSCONFDIR ?= /etc
 UNITDIR ?= /usr/lib/systemd/system
 SYSUSERSDIR ?= /usr/lib/sysusers.d
 UDEVDIR ?= /usr/lib/udev
+# Where zsh looks is Debian's choice here; others say $(PREFIX)/share/zsh/site-functions.
+ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+# What `make manual` wrote; empty for an installation without manual pages and completions.
+MANUAL ?= $(target)/manual
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 # Arguments for the suites in guests, such as SUITE=--write, which keeps their table.
@@ -24,15 +28,20 @@ target = $(or $(shell cargo metadata --no-deps --offline --format-version 1 2>/d
 
 .PHONY: help
 help: ## List what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 .PHONY: demo
 demo: needs-build release ## Install what is missing, build, and show a test picture in the browser
 	$(target)/release/perch demo $(DEMO)
 
 .PHONY: release
-release: web/dist/index.html ## Build the program with its page
+release: web/dist/index.html manual ## Build the program with its page
 	cargo build --release --locked
+
+# Of the command line's own definition, on the machine that builds and for it, whatever the program is built for.
+.PHONY: manual
+manual:
+	cargo run --quiet --locked -p manual -- "$(target)/manual"
 
 .PHONY: test
 test: needs-test test-rust test-page test-interop test-browser ## Install what is missing, build, and run every test
@@ -110,8 +119,17 @@ soak: release ## Let thousands of viewers come and go, and see what is kept of t
 	cargo build --release --locked -p swarm
 	$(target)/release/swarm soak
 
+define install_manual
+test -d "$(MANUAL)" || { echo "$(MANUAL) is missing: run \`make manual\`, or install without it: MANUAL=" >&2; exit 1; }
+install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+install -m644 "$(MANUAL)"/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+install -Dm644 "$(MANUAL)/completions/perch.bash" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/perch"
+install -Dm644 "$(MANUAL)/completions/_perch" "$(DESTDIR)$(ZSHDIR)/_perch"
+install -Dm644 "$(MANUAL)/completions/perch.fish" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/perch.fish"
+endef
+
 # Installs what `make release` built, or PERCH_BIN, so that this half can run as root without a
-# toolchain. A packager's DESTDIR is honoured; nothing is enabled or started.
+# toolchain. A packager's DESTDIR is honoured; nothing is enabled or started. Settings that are there stay.
 .PHONY: install
 install: ## Install under DESTDIR and PREFIX what `make release` built
 	install -Dm755 "$(or $(PERCH_BIN),$(target)/release/perch)" "$(DESTDIR)$(PREFIX)/bin/perch"
@@ -119,12 +137,16 @@ install: ## Install under DESTDIR and PREFIX what `make release` built
 	install -m644 pipelines/*.toml "$(DESTDIR)$(PREFIX)/share/perch/pipelines/"
 	install -Dm644 src/config/default.toml "$(DESTDIR)$(PREFIX)/share/doc/perch/perch.toml.reference"
 	install -Dm644 README.md "$(DESTDIR)$(PREFIX)/share/doc/perch/README.md"
-	install -d "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d" "$(DESTDIR)$(UNITDIR)"
+	install -Dm644 packaging/conf.d/README "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d/README"
+	test -e "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml" || \
+		install -m644 packaging/perch.toml "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml"
+	install -d "$(DESTDIR)$(UNITDIR)"
 	sed 's|^ExecStart=/usr/bin/perch|ExecStart=$(PREFIX)/bin/perch|' systemd/perch.service >"$(DESTDIR)$(UNITDIR)/perch.service"
 	chmod 644 "$(DESTDIR)$(UNITDIR)/perch.service"
 	install -Dm644 systemd/perch.sysusers "$(DESTDIR)$(SYSUSERSDIR)/perch.conf"
 	install -Dm644 systemd/60-perch.rules "$(DESTDIR)$(UDEVDIR)/rules.d/60-perch.rules"
 	install -Dm644 systemd/perch-reboot.conf "$(DESTDIR)$(PREFIX)/share/perch/systemd/reboot.conf"
+	$(if $(MANUAL),$(install_manual))
 
 .PHONY: needs-build needs-test
 needs-build:
