@@ -43,6 +43,16 @@ release: web/dist/index.html manual ## Build the program with its page
 manual:
 	cargo run --quiet --locked -p manual -- "$(target)/manual"
 
+.PHONY: deb
+deb: needs-build release ## Build the Debian package
+	scripts/make-deb
+
+.PHONY: deb-arm64
+deb-arm64: needs-build web/dist/index.html manual ## Build the Debian package for arm64 on amd64
+	scripts/install-needs cross
+	scripts/cross-arm64
+	scripts/make-deb aarch64-unknown-linux-gnu
+
 .PHONY: test
 test: needs-test test-rust test-page test-interop test-browser ## Install what is missing, build, and run every test
 
@@ -75,7 +85,7 @@ test-interop: programs tests/node_modules/.package-lock.json
 test-browser: programs tests/node_modules/.package-lock.json
 	PERCH_BIN=$(target)/debug/perch PERCH_LOBBY_BIN=$(target)/debug/examples/lobby npm --prefix tests run browser
 
-# Both need root.
+# These four need root.
 .PHONY: test-systemd
 test-systemd: programs ## The installed unit under a real systemd, in a container
 	scripts/install-needs container
@@ -87,6 +97,16 @@ test-qemu: programs ## The installed unit with a kernel's camera, in an emulated
 	scripts/install-needs guest
 	cargo build --locked -p faultgate
 	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
+
+.PHONY: test-deb
+test-deb: deb programs ## The Debian package, on Debian 12 and 13, in containers
+	scripts/install-needs container package
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/deb/run.mjs $(SUITE)
+
+.PHONY: test-arm64
+test-arm64: deb-arm64 programs ## The package for arm64, emulated, with a viewer outside
+	scripts/install-needs container emulate
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/arm64/run.mjs $(SUITE)
 
 .PHONY: lint
 lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit
