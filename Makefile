@@ -10,6 +10,10 @@ SYSCONFDIR ?= /etc
 UNITDIR ?= /usr/lib/systemd/system
 SYSUSERSDIR ?= /usr/lib/sysusers.d
 UDEVDIR ?= /usr/lib/udev
+# Where zsh looks is Debian's choice here; others say $(PREFIX)/share/zsh/site-functions.
+ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+# What `make manual` wrote; empty for an installation without manual pages and completions.
+MANUAL ?= $(target)/manual
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 # Arguments for the suites in guests, such as SUITE=--write, which keeps their table.
@@ -24,15 +28,30 @@ target = $(or $(shell cargo metadata --no-deps --offline --format-version 1 2>/d
 
 .PHONY: help
 help: ## List what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 .PHONY: demo
 demo: needs-build release ## Install what is missing, build, and show a test picture in the browser
 	$(target)/release/perch demo $(DEMO)
 
 .PHONY: release
-release: web/dist/index.html ## Build the program with its page
+release: web/dist/index.html manual ## Build the program with its page
 	cargo build --release --locked
+
+# Of the command line's own definition, on the machine that builds and for it, whatever the program is built for.
+.PHONY: manual
+manual:
+	cargo run --quiet --locked -p manual -- "$(target)/manual"
+
+.PHONY: deb
+deb: needs-build release ## Build the Debian package
+	scripts/make-deb
+
+.PHONY: deb-arm64
+deb-arm64: needs-build web/dist/index.html manual ## Build the Debian package for arm64 on amd64
+	scripts/install-needs cross
+	scripts/cross-arm64
+	scripts/make-deb aarch64-unknown-linux-gnu
 
 .PHONY: test
 test: needs-test test-rust test-page test-interop test-browser ## Install what is missing, build, and run every test
@@ -66,7 +85,7 @@ test-interop: programs tests/node_modules/.package-lock.json
 test-browser: programs tests/node_modules/.package-lock.json
 	PERCH_BIN=$(target)/debug/perch PERCH_LOBBY_BIN=$(target)/debug/examples/lobby npm --prefix tests run browser
 
-# Both need root.
+# These four need root.
 .PHONY: test-systemd
 test-systemd: programs ## The installed unit under a real systemd, in a container
 	scripts/install-needs container
@@ -79,8 +98,18 @@ test-qemu: programs ## The installed unit with a kernel's camera, in an emulated
 	cargo build --locked -p faultgate
 	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
 
+.PHONY: test-deb
+test-deb: deb programs ## The Debian package, on Debian 12 and 13, in containers
+	scripts/install-needs container package
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/deb/run.mjs $(SUITE)
+
+.PHONY: test-arm64
+test-arm64: deb-arm64 programs ## The package for arm64, emulated, with a viewer outside
+	scripts/install-needs container emulate
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/arm64/run.mjs $(SUITE)
+
 .PHONY: lint
-lint: web/node_modules/.package-lock.json ## Formatting, clippy, the page's types, the systemd unit, the Yocto recipe
+lint: web/node_modules/.package-lock.json manual ## Formatting, clippy, the page's types, the systemd unit, the Yocto recipe
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	npm --prefix web run check
@@ -113,11 +142,20 @@ soak: release ## Let thousands of viewers come and go, and see what is kept of t
 
 # The sources with the page built in, for builds that have no network: dist/perch-VERSION.tar.gz.
 .PHONY: dist
-dist: web/dist/index.html ## Make the release tarball, which the Yocto recipe builds
-	scripts/make-dist
+dist: web/dist/index.html manual ## Make the release tarball, which the Yocto recipe builds
+	scripts/make-dist "$(target)/manual"
+
+define install_manual
+test -d "$(MANUAL)" || { echo "$(MANUAL) is missing: run \`make manual\`, or install without it: MANUAL=" >&2; exit 1; }
+install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+install -m644 "$(MANUAL)"/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+install -Dm644 "$(MANUAL)/completions/perch.bash" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/perch"
+install -Dm644 "$(MANUAL)/completions/_perch" "$(DESTDIR)$(ZSHDIR)/_perch"
+install -Dm644 "$(MANUAL)/completions/perch.fish" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/perch.fish"
+endef
 
 # Installs what `make release` built, or PERCH_BIN, so that this half can run as root without a
-# toolchain. A packager's DESTDIR is honoured; nothing is enabled or started.
+# toolchain. A packager's DESTDIR is honoured; nothing is enabled or started. Settings that are there stay.
 .PHONY: install
 install: ## Install under DESTDIR and PREFIX what `make release` built
 	install -Dm755 "$(or $(PERCH_BIN),$(target)/release/perch)" "$(DESTDIR)$(PREFIX)/bin/perch"
@@ -125,12 +163,16 @@ install: ## Install under DESTDIR and PREFIX what `make release` built
 	install -m644 pipelines/*.toml "$(DESTDIR)$(PREFIX)/share/perch/pipelines/"
 	install -Dm644 src/config/default.toml "$(DESTDIR)$(PREFIX)/share/doc/perch/perch.toml.reference"
 	install -Dm644 README.md "$(DESTDIR)$(PREFIX)/share/doc/perch/README.md"
-	install -d "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d" "$(DESTDIR)$(UNITDIR)"
+	install -Dm644 packaging/conf.d/README "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d/README"
+	test -e "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml" || \
+		install -m644 packaging/perch.toml "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml"
+	install -d "$(DESTDIR)$(UNITDIR)"
 	sed 's|^ExecStart=/usr/bin/perch|ExecStart=$(PREFIX)/bin/perch|' systemd/perch.service >"$(DESTDIR)$(UNITDIR)/perch.service"
 	chmod 644 "$(DESTDIR)$(UNITDIR)/perch.service"
 	install -Dm644 systemd/perch.sysusers "$(DESTDIR)$(SYSUSERSDIR)/perch.conf"
 	install -Dm644 systemd/60-perch.rules "$(DESTDIR)$(UDEVDIR)/rules.d/60-perch.rules"
 	install -Dm644 systemd/perch-reboot.conf "$(DESTDIR)$(PREFIX)/share/perch/systemd/reboot.conf"
+	$(if $(MANUAL),$(install_manual))
 
 .PHONY: needs-build needs-test
 needs-build:

@@ -1,18 +1,21 @@
 //! The command line: what can be asked of the program, and with which exit code it answers.
 
+mod arguments;
+
 use std::{
     fmt::Write as _,
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use self::arguments::{Arguments, Ask, Command, Demo, Examine, Token};
 
 use crate::{
     app::{self, Mode},
-    config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth},
+    config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth, duration},
     doctor::{
         self,
         settings::{unusable_files, unusable_keys},
@@ -29,89 +32,6 @@ use crate::{
 /// `EX_CONFIG` of sysexits(3): nothing changes by starting again. The systemd unit does not restart
 /// after it (`RestartPreventExitStatus=`).
 const EX_CONFIG: u8 = 78;
-
-#[derive(Debug, Parser)]
-#[command(
-    name = "perch",
-    about = "Streams a camera to every browser that asks, over WebRTC",
-    after_help = "Exit codes: 0 done; 1 failed, may work when tried again; 2 wrong arguments; \
-                  78 (run, demo) wrong configuration.\n\
-                  PERCH_LOG=debug in the environment makes the log tell more."
-)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Go live on the configured lobby and stay so until SIGTERM.
-    Run(ConfigFile),
-    /// Show a test picture on a lobby of its own; needs no configuration.
-    Demo(Demo),
-    /// Say what is wrong with the configuration or the installation, or else what `run` would do.
-    Check(ConfigFile),
-    /// List cameras and encoders, and tell which profile "auto" takes and why.
-    Devices(ConfigFile),
-    /// Look for what is wrong with this device, in order of what to mend first.
-    Doctor(Examine),
-    /// Show how the daemon that runs is: line, camera, viewers.
-    Status(Ask),
-    /// Print the watch link of the embedded lobby. It is a key to the picture.
-    Link(ConfigFile),
-    /// Mint a lobby token (JWT, HS256) and print it.
-    Token(Token),
-}
-
-#[derive(Debug, clap::Args)]
-struct ConfigFile {
-    /// The configuration file; conf.d beside it is read as well.
-    #[arg(long, value_name = "FILE", help = format!("Configuration file [default: {}]", config::DEFAULT_FILE))]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Examine {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Print one JSON object; docs/observe.md describes it
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Ask {
-    /// Print one JSON object; docs/observe.md describes it
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Demo {
-    /// Address and port of the lobby, such as 0.0.0.0:8080 for the whole network
-    /// [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
-    /// Send sound, too
-    #[arg(long)]
-    audio: bool,
-    /// Another profile than the test picture; "auto" shows the camera
-    #[arg(long)]
-    profile: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Token {
-    /// File with the secret that the lobby checks tokens with
-    #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
-    /// User id that the token carries
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    subject: String,
-    /// How long it is valid, such as 90s, 30min, 2h or 7d
-    #[arg(long, default_value = "2h", value_parser = config::duration::parse)]
-    ttl: Duration,
-}
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
@@ -369,13 +289,8 @@ fn summary(config: &Config) -> String {
     text
 }
 
-/// Works without any configuration, too: it is asked before there is one.
 fn list_devices(file: Option<&Path>) -> anyhow::Result<()> {
-    let config = if file.is_none() && !Path::new(config::DEFAULT_FILE).exists() {
-        Config::demo(&DemoOptions::default())?
-    } else {
-        Config::load(file)?
-    };
+    let config = Config::load_for_devices(file)?;
     media::init()?;
     say::line(devices::inventory(&config)?);
     Ok(())
@@ -429,7 +344,7 @@ fn print_token(token: &Token) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{io, path::PathBuf};
 
     use super::*;
     use crate::{lobby::tls::TlsError, media::profile::ProfileError};
@@ -458,6 +373,14 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_the_file_that_is_read_by_default() {
+        let mut command = Arguments::command();
+        let run = command.find_subcommand_mut("run").expect("it is there");
+        let help = run.render_help().to_string();
+        assert!(help.contains(config::DEFAULT_FILE), "{help}");
     }
 
     #[test]

@@ -233,6 +233,12 @@ impl Config {
         Self::demo_with(options, &environment()?)
     }
 
+    /// As [`Config::load`], for whoever asks about the cameras alone. That is asked before there is a lobby, or any
+    /// configuration: with the file that comes with the package, all of it commented.
+    pub fn load_for_devices(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::for_devices(file, Path::new(DEFAULT_FILE), &environment()?)
+    }
+
     /// A configuration that is one text and the defaults. `name` stands for the file in messages.
     pub fn from_text(name: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut layers = with_defaults();
@@ -246,20 +252,33 @@ impl Config {
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(default_file);
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut layers = with_defaults();
-        let present = file.is_some() || path.exists();
-        if present {
-            layers.add_file(path)?;
-        }
-        let more = layers.add_directory(&directory.join("conf.d"))?;
-        let variables = layers.add_environment(environment.pairs());
-        if !(present || more || variables) {
-            return Err(ConfigError::Missing {
+        match layers(file, path, environment)? {
+            Some(layers) => finish(layers, &environment.beside(path)),
+            None => Err(ConfigError::Missing {
                 path: path.to_owned(),
-            });
+            }),
         }
-        finish(layers, &environment.bases(directory))
+    }
+
+    fn for_devices(
+        file: Option<&Path>,
+        default_file: &Path,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(default_file);
+        let mut layers = layers(file, path, environment)?.unwrap_or_else(with_defaults);
+        // Any lobby will do: nobody is going to open it.
+        for key in [
+            "url",
+            "ca_file",
+            "auth.token_file",
+            "auth.secret_file",
+            "auth.subject",
+        ] {
+            layers.add_argument("devices", &format!("lobby.{key}"), "");
+        }
+        layers.add_argument("devices", "embedded_lobby.enabled", true);
+        finish(layers, &environment.beside(path))
     }
 
     fn demo_with(options: &DemoOptions, environment: &Environment) -> Result<Self, ConfigError> {
@@ -290,6 +309,11 @@ impl Environment {
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// For the file at `path`.
+    fn beside(&self, path: &Path) -> Bases {
+        self.bases(path.parent().unwrap_or(Path::new("")).to_owned())
     }
 
     fn bases(&self, directory: PathBuf) -> Bases {
@@ -330,6 +354,24 @@ fn with_defaults() -> Layers {
     let mut layers = Layers::default();
     layers.add_text(REFERENCE, &Place::Whole(Origin::Default));
     layers
+}
+
+/// The defaults, the file at `path`, the `conf.d` beside it, and the environment; nothing where there is but the
+/// first of them. `asked` is the file that somebody asked for: that one has to be there.
+fn layers(
+    asked: Option<&Path>,
+    path: &Path,
+    environment: &Environment,
+) -> Result<Option<Layers>, ConfigError> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let mut layers = with_defaults();
+    let present = asked.is_some() || path.exists();
+    if present {
+        layers.add_file(path)?;
+    }
+    let more = layers.add_directory(&directory.join("conf.d"))?;
+    let variables = layers.add_environment(environment.pairs());
+    Ok((present || more || variables).then_some(layers))
 }
 
 fn finish(layers: Layers, bases: &Bases) -> Result<Config, ConfigError> {

@@ -79,6 +79,55 @@ fn the_reference_explains_every_key_above_it() {
     }
 }
 
+/// The settings that a package brings: `packaging/perch.toml`.
+const SHIPPED: &str = include_str!("../../packaging/perch.toml");
+
+#[test]
+fn the_settings_that_are_shipped_set_nothing_yet() {
+    let mut layers = Layers::default();
+    layers.add_text(SHIPPED, &Place::Whole(Origin::Default));
+    assert_eq!(layers.problems, []);
+    assert!(layers.origins.is_empty(), "{:?}", layers.origins);
+}
+
+#[test]
+fn every_setting_that_is_shipped_as_a_comment_is_valid() {
+    let is_setting = |line: &&str| {
+        line.strip_prefix('#').is_some_and(|rest| {
+            rest.starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(" = ")
+        })
+    };
+    let settings = SHIPPED.lines().filter(is_setting).count();
+    assert!(settings > 10, "{settings}");
+    let text: Vec<_> = SHIPPED
+        .lines()
+        .map(|line| if is_setting(&line) { &line[1..] } else { line })
+        .collect();
+    let config = read(&text.join("\n")).unwrap();
+    assert_eq!(config.stream.title, "Porch");
+    assert!(config.lobby.is_some() && !config.embedded_lobby.enabled);
+}
+
+#[test]
+fn cameras_are_asked_about_before_there_is_a_lobby() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("perch.toml");
+    let load = || Config::for_devices(None, &path, &variables(&[]));
+    assert_eq!(load().unwrap().camera.width, 1280);
+    fs::write(&path, SHIPPED).unwrap();
+    assert_eq!(load().unwrap().camera.width, 1280);
+    for more in [
+        "",
+        "[lobby]\nurl = 'https://a.example'\n[lobby.auth]\nsecret_file = 's'\nsubject = 'me'",
+        "[embedded_lobby]\nenabled = true",
+    ] {
+        fs::write(&path, format!("[camera]\nwidth = 640\n{more}")).unwrap();
+        assert_eq!(load().unwrap().camera.width, 640, "{more}");
+    }
+    fs::write(&path, "[camera]\nwidth = 3").unwrap();
+    load().unwrap_err();
+}
+
 #[test]
 fn a_slip_of_the_finger_is_told_with_place_and_remedy() {
     assert_eq!(

@@ -44,40 +44,55 @@ export function makeSecrets() {
   return { "lobby-secret": secret("lobby"), "turn-secret": secret("shared"), "turn-password": secret("password") };
 }
 
+/** What every guest has, whoever installs Perch there: the programs that test it, a network, the owner's lobby. */
+export function equip(tree, secret) {
+  const { put, copy, want } = into(tree);
+  copy("usr/local/bin/swarm", needs(SWARM), 0o755);
+  copy("usr/local/bin/lobby", needs(LOBBY), 0o755);
+  for (const [name, text] of Object.entries(UNITS)) put(`etc/systemd/system/${name}`, text);
+  put("etc/lobby-secret", secret, 0o600);
+  want("sysinit.target", "guest-network.service", "/etc/systemd/system");
+}
+
+function needs(file) {
+  if (!existsSync(file)) throw new Error(`${file} is missing: run \`make programs\``);
+  return file;
+}
+
+/** Ways to put something into a tree. */
+export function into(tree) {
+  const made = (file) => {
+    const whole = path.join(tree, file);
+    mkdirSync(path.dirname(whole), { recursive: true });
+    return whole;
+  };
+  return {
+    put(file, text, mode = 0o644) {
+      writeFileSync(made(file), text);
+      chmodSync(path.join(tree, file), mode);
+    },
+    copy(file, from, mode = 0o644) {
+      copyFileSync(from, made(file));
+      chmodSync(path.join(tree, file), mode);
+    },
+    want(target, unit, from) {
+      symlinkSync(path.join(from, unit), made(`etc/systemd/system/${target}.wants/${unit}`));
+    },
+  };
+}
+
 /** Fills `tree`, which must be empty. `camera` is the text of the settings' `[camera]` table. */
 export function install(tree, { secrets, camera, lobby = OWN_LOBBY }) {
-  for (const file of [PERCH, SWARM, LOBBY, FAULT_PLUGIN]) {
-    if (!existsSync(file)) throw new Error(`${file} is missing: run \`make programs\``);
-  }
-  execFileSync("make", ["--no-print-directory", "install", `DESTDIR=${tree}`, `PERCH_BIN=${PERCH}`], { cwd: ROOT, stdio: "pipe" });
-  const put = (file, text, mode = 0o644) => {
-    const whole = path.join(tree, file);
-    mkdirSync(path.dirname(whole), { recursive: true });
-    writeFileSync(whole, text);
-    chmodSync(whole, mode);
-  };
-  const copy = (file, from, mode) => {
-    const whole = path.join(tree, file);
-    mkdirSync(path.dirname(whole), { recursive: true });
-    copyFileSync(from, whole);
-    chmodSync(whole, mode);
-  };
-  copy("usr/local/bin/swarm", SWARM, 0o755);
-  copy("usr/local/bin/lobby", LOBBY, 0o755);
+  equip(tree, secrets["lobby-secret"]);
+  const { put, copy, want } = into(tree);
+  for (const file of [PERCH, FAULT_PLUGIN]) needs(file);
+  execFileSync("make", ["--no-print-directory", "install", `DESTDIR=${tree}`, `PERCH_BIN=${PERCH}`, "MANUAL="], { cwd: ROOT, stdio: "pipe" });
   copy("usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstfaultgate.so", FAULT_PLUGIN, 0o644);
   copy("usr/share/perch/pipelines/faulty.toml", FAULT_PROFILE, 0o644);
-  for (const [name, text] of Object.entries(UNITS)) put(`etc/systemd/system/${name}`, text);
   put("etc/perch/perch.toml", settings(camera, lobby));
   for (const [name, text] of Object.entries(secrets)) put(`etc/perch/${name}`, `${text}\n`, 0o600);
-  put("etc/lobby-secret", secrets["lobby-secret"], 0o600);
   put("etc/systemd/system/perch.service.d/secrets.conf", credentials(Object.keys(secrets)));
-  const wanted = (target, unit, from) => {
-    const directory = path.join(tree, "etc/systemd/system", `${target}.wants`);
-    mkdirSync(directory, { recursive: true });
-    symlinkSync(path.join(from, unit), path.join(directory, unit));
-  };
-  wanted("sysinit.target", "guest-network.service", "/etc/systemd/system");
-  wanted("multi-user.target", "perch.service", "/usr/lib/systemd/system");
+  want("multi-user.target", "perch.service", "/usr/lib/systemd/system");
   // A program that is newer than /etc is what makes systemd look for users to add.
   utimesSync(path.join(tree, "usr"), new Date(), new Date());
 }

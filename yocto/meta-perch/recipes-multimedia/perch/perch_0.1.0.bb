@@ -53,12 +53,14 @@ PACKAGECONFIG[x264] = ",,,gstreamer1.0-plugins-ugly-x264"
 do_install() {
     oe_runmake -C ${S} install \
         DESTDIR="${D}" \
+        MANUAL="${S}/manual" \
         PERCH_BIN="${B}/target/${CARGO_TARGET_SUBDIR}/perch" \
         PREFIX="${prefix}" \
         SYSCONFDIR="${sysconfdir}" \
         SYSUSERSDIR="${nonarch_libdir}/sysusers.d" \
         UDEVDIR="${nonarch_base_libdir}/udev" \
-        UNITDIR="${systemd_system_unitdir}"
+        UNITDIR="${systemd_system_unitdir}" \
+        ZSHDIR="${datadir}/zsh/site-functions"
 }
 
 SYSTEMD_SERVICE:${PN} = "perch.service"
@@ -68,7 +70,8 @@ USERADD_PACKAGES = "${PN}"
 USERADD_PARAM:${PN} = "--system --user-group --home-dir ${localstatedir}/lib/perch --no-create-home \
                        --shell ${base_sbindir}/nologin --comment 'Perch camera' perch"
 
-FILES:${PN} += "${nonarch_libdir}/sysusers.d"
+FILES:${PN} += "${nonarch_libdir}/sysusers.d ${datadir}/bash-completion ${datadir}/fish ${datadir}/zsh"
+CONFFILES:${PN} = "${sysconfdir}/perch/perch.toml"
 
 # What every stream takes, whatever the camera: appsrc and appsink, conversion, h264parse, payloaders, webrtcbin
 # and the parts that it makes by name.

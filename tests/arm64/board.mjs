@@ -1,0 +1,56 @@
+// Debian for arm64, emulated, as far as a chroot goes: its programs run one by one under qemu-user, on this machine's
+// kernel and in its network.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+import { Program } from "../browser/program.mjs";
+
+export class Board {
+  #mounted = false;
+
+  /** The tree `root` with what is written over it; `root` stays as it is. */
+  constructor(root) {
+    this.directory = mkdtempSync(path.join(tmpdir(), "perch-arm64-"));
+    const at = (name) => path.join(this.directory, name);
+    for (const name of ["written", "work", "merged"]) mkdirSync(at(name));
+    this.tree = at("merged");
+    execFileSync("mount", ["-t", "overlay", "-o", `lowerdir=${root},upperdir=${at("written")},workdir=${at("work")}`, "overlay", this.tree]);
+    this.#mounted = true;
+    process.once("exit", () => this.remove());
+  }
+
+  #command(command) {
+    return [
+      "--quiet", `--directory=${this.tree}`, `--machine=perch-arm64-${process.pid}`, "--register=no", "--keep-unit", "--settings=no", "--pipe",
+      "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--kill-signal=SIGTERM", "--setenv=NO_COLOR=1", ...command,
+    ];
+  }
+
+  /** Runs a command to its end: its exit code and what it printed. */
+  attempt(...command) {
+    const { status, stdout, stderr, error } = spawnSync("systemd-nspawn", this.#command(command), { encoding: "utf8", timeout: 300_000, stdio: ["ignore", "pipe", "pipe"] });
+    if (error) throw error;
+    return { code: status, out: stdout + stderr };
+  }
+
+  run(...command) {
+    const { code, out } = this.attempt(...command);
+    if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${out.slice(-2000)}`);
+    return out.trimEnd();
+  }
+
+  /** Starts a command that goes on. */
+  start(...command) {
+    return new Program("/usr/bin/systemd-nspawn", this.#command(command), { hint: "scripts/install-needs container" });
+  }
+
+  /** Leaves nothing behind. */
+  remove() {
+    if (this.#mounted) spawnSync("umount", ["--lazy", this.tree]);
+    this.#mounted = false;
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
