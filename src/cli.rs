@@ -15,7 +15,7 @@ use self::arguments::{Arguments, Ask, Command, Demo, Examine, Token};
 
 use crate::{
     app::{self, Mode},
-    config::{self, Config, ConfigError, DemoOptions, Lobby, LobbyAuth, duration},
+    config::{Config, ConfigError, DemoOptions, Lobby, LobbyAuth, duration},
     doctor::{
         self,
         settings::{unusable_files, unusable_keys},
@@ -380,7 +380,7 @@ mod tests {
         let mut command = Arguments::command();
         let run = command.find_subcommand_mut("run").expect("it is there");
         let help = run.render_help().to_string();
-        assert!(help.contains(config::DEFAULT_FILE), "{help}");
+        assert!(help.contains(crate::config::DEFAULT_FILE), "{help}");
     }
 
     #[test]
