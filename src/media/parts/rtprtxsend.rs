@@ -21,6 +21,8 @@ pub fn register() -> Result<(), glib::BoolError> {
 /// How it is asked, and what it is told when a peer uses one of the session's SSRCs (`gstrtpsession.c`).
 const REQUEST: &str = "GstRTPRetransmissionRequest";
 const COLLISION: &str = "GstRTPCollision";
+/// What is asked for later than this comes too late to be of use: by then there is a newer keyframe.
+const KEPT_FOR: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// Bytes of the fixed RTP header (RFC 3550 §5.1).
 const HEADER: usize = 12;
 /// "This is a retransmission" (`GST_RTP_BUFFER_FLAG_RETRANSMISSION`).
@@ -54,6 +56,7 @@ impl Head {
 #[derive(Debug)]
 struct Kept {
     first: u16,
+    time: Option<gst::ClockTime>,
     packets: gst::BufferList,
 }
 
@@ -82,12 +85,22 @@ impl Stream {
 
     /// Keeps these, and no more than so many packets in all.
     fn keep(&mut self, first: u16, packets: gst::BufferList, most: usize) {
+        let time = packets.get(0).and_then(gst::BufferRef::pts);
         self.packets += packets.len();
-        self.kept.push_back(Kept { first, packets });
-        while self.packets > most
-            && let Some(oldest) = self.kept.pop_front()
+        self.kept.push_back(Kept {
+            first,
+            time,
+            packets,
+        });
+        let is_old = |kept: &Kept| {
+            let times = time.zip(kept.time);
+            times.is_some_and(|(now, then)| now.saturating_sub(then) > KEPT_FOR)
+        };
+        while let Some(oldest) = self.kept.front()
+            && (self.packets > most || is_old(oldest))
         {
             self.packets -= oldest.packets.len();
+            self.kept.pop_front();
         }
     }
 

@@ -166,6 +166,22 @@ fn only_so_much_is_kept_and_only_what_may_be_sent_again() {
 }
 
 #[test]
+fn what_is_old_is_not_kept() {
+    let bench = Bench::new(500);
+    for (sequence, milliseconds) in [(0u16, 0), (1, 500), (2, 1_100)] {
+        let mut packet = rtp(sequence, SSRC, 96, false);
+        let time = gst::ClockTime::from_mseconds(milliseconds);
+        packet.get_mut().expect("it is new").set_pts(time);
+        bench.source.push(packet).expect("taken");
+    }
+    bench.came();
+    for (sequence, answers) in [(0, 0), (1, 1), (2, 1)] {
+        assert!(bench.sink.push_event(request(SSRC, sequence)));
+        assert_eq!(bench.came().len(), answers, "{sequence}");
+    }
+}
+
+#[test]
 fn the_session_learns_of_the_second_ssrc_and_may_refuse_it() {
     let bench = Bench::new(500);
     let announced = || {
