@@ -178,7 +178,7 @@ async fn webrtcsink_encoded(
     let rtp = free_udp_port()?;
     let feed = Feed::start(Arc::clone(clip), local(rtp), None)?;
     let input = format!(
-        "udpsrc name=feed address=127.0.0.1 port={rtp} \
+        "udpsrc name=feed address=127.0.0.1 port={rtp} buffer-size=1048576 \
          caps=\"application/x-rtp,media=video,encoding-name=H264,clock-rate={},payload={}\" \
          ! rtph264depay ! h264parse",
         rtp::CLOCK_RATE,

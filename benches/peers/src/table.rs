@@ -21,9 +21,9 @@ pub fn tables(rows: &[Row], picture: &Picture, seconds: f64, runs: usize) -> Str
     let mut text = format!(
         "{}x{} at {} fps and {:.1} Mbit/s of H.264 to every viewer, each figure the median of {runs} runs of {seconds} s, in which the hosts took\n\
          turns. CPU, memory and threads are those of the host's process alone; a viewer's CPU is what it adds to the same host without\n\
-         viewers, with its range over the runs. [peers/README.md](peers/README.md) says how each is set up.\n\n\
-         | host | viewers | core-ms per second and viewer | RSS, MB | threads | frames/s | to the worst off | Mbit/s to each | packets lost |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+         viewers, with its range over the runs; per packet it says something even where a busy machine lets frames fall out. [peers/README.md](peers/README.md) says how each is set up.\n\n\
+         | host | viewers | core-ms per second and viewer | µs per packet | RSS, MB | threads | frames/s | to the worst off | Mbit/s to each | packets lost |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         picture.width,
         picture.height,
         picture.framerate,
@@ -48,7 +48,7 @@ fn costs(text: &mut String, row: &Row) {
     let mb = |usage: &Usage| usage.rss as f64 / 1024.0;
     let _ = writeln!(
         text,
-        "| {} | 0 | (all of it: {:.0}) | {:.0} | {} | | | | |",
+        "| {} | 0 | (all of it: {:.0}) | | {:.0} | {} | | | | |",
         row.name,
         of_runs(&|run| run.idle_ms),
         of_runs(&|run| mb(&run.idle)),
@@ -59,10 +59,11 @@ fn costs(text: &mut String, row: &Row) {
         let core_ms = || row.runs.iter().map(|run| run.costs[index].core_ms);
         let _ = writeln!(
             text,
-            "| | {size} | {:.1} ({:.1} to {:.1}) | {:.0} | {} | {:.1} | {:.1} | {:.2} | {} |",
+            "| | {size} | {:.1} ({:.1} to {:.1}) | {:.0} | {:.0} | {} | {:.1} | {:.1} | {:.2} | {} |",
             cost(|c| c.core_ms),
             core_ms().fold(f64::INFINITY, f64::min),
             core_ms().fold(f64::NEG_INFINITY, f64::max),
+            cost(micros_per_packet),
             of_runs(&|run| mb(&run.costs[index].usage)),
             cost(|c| c.usage.threads as f64),
             cost(|c| c.fps),
@@ -70,6 +71,13 @@ fn costs(text: &mut String, row: &Row) {
             cost(|c| c.mbit),
             cost(|c| c.lost as f64),
         );
+    }
+}
+
+fn micros_per_packet(cost: &Cost) -> f64 {
+    match cost.packets > 0.0 {
+        true => cost.core_ms * 1000.0 / cost.packets,
+        false => 0.0,
     }
 }
 
@@ -155,7 +163,7 @@ mod tests {
             failed: None,
         };
         let text = tables(&[row], &Picture::small(), 8.0, 3);
-        assert!(text.contains("| | 10 | 6.0 (5.0 to 9.0) |"), "{text}");
+        assert!(text.contains("| | 10 | 6.0 (5.0 to 9.0) | 25 |"), "{text}");
         assert!(text.contains("| 30.0 | 29.0 | 2.00 | 4 |"), "{text}");
         assert!(text.contains("| host | 25: 50 / 90 |"), "{text}");
         assert!(!text.contains("- host"), "{text}");

@@ -18,6 +18,7 @@ use async_tungstenite::{
 };
 use futures_util::StreamExt;
 use peers::rtp;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use serde_json::{Value, json};
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Output, Rtc,
@@ -34,6 +35,7 @@ use tokio::{
     time::sleep_until,
 };
 
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Larger than any datagram that comes.
 const DATAGRAM: usize = 2048;
 
@@ -125,11 +127,11 @@ async fn serve(tcp: TcpStream, asks: mpsc::Sender<Ask>) -> Result<()> {
 
 impl Floor {
     async fn open(port: u16) -> Result<Self> {
-        let socket = UdpSocket::bind((own_address(), 0)).await?;
+        let socket = roomy(UdpSocket::bind((own_address(), 0)).await?)?;
         Ok(Self {
             local: socket.local_addr()?,
             socket,
-            feed: UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await?,
+            feed: roomy(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await?)?,
             feeder: None,
             certificate: certificate()?,
             viewers: HashMap::new(),
@@ -227,7 +229,9 @@ impl Floor {
                 contents,
             };
             let input = Input::Receive(Instant::now(), receive);
+            // A port may come again with another viewer behind it.
             let known = self.addresses.get(&source).copied();
+            let known = known.filter(|id| self.viewers.contains_key(id));
             let id = known.or_else(|| {
                 let mut viewers = self.viewers.iter();
                 viewers.find_map(|(id, viewer)| viewer.rtc.accepts(&input).then_some(*id))
@@ -356,6 +360,15 @@ impl Viewer {
             }
         }
     }
+}
+
+/// With room for what comes while the thread is busy.
+fn roomy(socket: UdpSocket) -> Result<UdpSocket> {
+    // Beyond the system's bound only root may go.
+    if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+        set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+    }
+    Ok(socket)
 }
 
 /// The number near the last one that ends in these 16 bits.
