@@ -37,7 +37,7 @@ const REMEMBERS: Duration = Duration::from_secs(4);
 const SECOND_AGAIN: Duration = Duration::from_secs(60);
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
-/// Less than this share of what is encoded is a fall that the smaller picture bridges, even for a viewer alone: what
+/// Less than this share of what is encoded that arrives is a fall that the smaller picture bridges, even for a viewer alone: what
 /// waits along the way is gone sooner.
 const STEEP: f64 = 0.75;
 
@@ -373,7 +373,8 @@ impl Adaptation {
             }
             let shortage = watcher.shortage;
             let steep = shortage.map_or(0.0, |shortage| shortage.sent * STEEP);
-            let needed = if watcher.is_short(now) {
+            let falls_steeply = watcher.is_short(now) && watcher.arrives_less_than(steep);
+            let needed = if falls_steeply {
                 needed.max(steep)
             } else {
                 needed

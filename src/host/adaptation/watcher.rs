@@ -357,6 +357,11 @@ impl Watcher {
             && self.quiet(now).is_none_or(|quiet| quiet >= SETTLES)
     }
 
+    /// Less than so many bit/s came through when it was too much the last time.
+    pub fn arrives_less_than(&self, bitrate: f64) -> bool {
+        self.knee.is_some_and(|knee| knee < bitrate)
+    }
+
     /// Something is amiss at this very moment.
     pub fn is_short(&self, now: Instant) -> bool {
         self.quiet(now).is_some_and(|quiet| quiet < SAME_SHORTAGE)
