@@ -29,17 +29,12 @@ export class Board {
     ];
   }
 
-  /** Runs a command to its end: its exit code and what it printed. */
-  attempt(...command) {
+  /** Runs a command to its end: its standard output. */
+  run(...command) {
     const { status, stdout, stderr, error } = spawnSync("systemd-nspawn", this.#command(command), { encoding: "utf8", timeout: 300_000, stdio: ["ignore", "pipe", "pipe"] });
     if (error) throw error;
-    return { code: status, out: stdout + stderr };
-  }
-
-  run(...command) {
-    const { code, out } = this.attempt(...command);
-    if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${out.slice(-2000)}`);
-    return out.trimEnd();
+    if (status !== 0) throw new Error(`${command.join(" ")} ended with ${status}:\n${(stdout + stderr).slice(-2000)}`);
+    return stdout.trimEnd();
   }
 
   /** Starts a command that goes on. */
