@@ -6,7 +6,7 @@ import { check } from "../guest/suite.mjs";
 import { analyzed } from "../guest/unit.mjs";
 import { field } from "./archive.mjs";
 
-/** The packages' architecture does not matter here; where the files are in the guest does. */
+/** Where the package is copied to, as one would. */
 export const PLACE = "/root";
 
 /** What is left of Perch on a system, but for its user: paths, unit, package. */
