@@ -372,6 +372,96 @@ fn link_shows_the_keys_that_are_there_and_makes_none() {
     assert!(stderr.contains("set a port"), "{stderr}");
 }
 
+/// A profile `mine` with this source, and the encoders of `v4l2`.
+fn profile(directory: &Path, file: &str, text: &str) {
+    let profiles = directory.join("pipelines");
+    fs::create_dir_all(&profiles).unwrap();
+    let text = format!("description = 'x'\nlike = 'v4l2'\n{text}");
+    fs::write(profiles.join(file), text).unwrap();
+}
+
+#[test]
+fn a_profile_that_can_give_no_picture_is_told_in_one_line_and_not_worth_a_restart() {
+    let source = |element: &str, launch: &str| {
+        format!("name = 'mine'\n[[source]]\nelements = ['{element}']\nlaunch = '{launch}'")
+    };
+    for (text, told) in [
+        (
+            source("nosuchsrc", "nosuchsrc"),
+            "profile \"mine\": no source can be used;",
+        ),
+        (
+            source("videotestsrc", "videotestsrc ! video/x-raw,format=RGB"),
+            "could not link videotestsrc0 to encoder, encoder can't \
+             handle caps video/x-raw, format=(string)RGB",
+        ),
+        (
+            source("videotestsrc", "videotestsrc nosuch=1"),
+            "no property \"nosuch\" in element \"videotestsrc\"",
+        ),
+        (
+            source("videotestsrc", "videotestsrc ! {nosuch}"),
+            "mine.toml: source[0].launch: unknown placeholder {nosuch}",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        profile(directory.path(), "mine.toml", &text);
+        let settings = "camera = { profile = 'mine' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n";
+        fs::write(directory.path().join("perch.toml"), settings).unwrap();
+        for (command, expected) in [("check", 1), ("run", 78)] {
+            let mut command = perch(&[command, "--config", &file(directory.path())]);
+            command.env("STATE_DIRECTORY", directory.path());
+            let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", directory.path()));
+            assert_eq!(code, expected, "{stderr}");
+            let is_told = |line: &&str| line.contains(told) && line.contains("mine");
+            assert_eq!(
+                stderr.lines().filter(is_told).count(),
+                1,
+                "{told}: {stderr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_profiles_that_fit_are_told_with_their_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = "[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n[camera]\nwidth = 320\nheight = 180\n";
+    fs::write(directory.path().join("perch.toml"), settings).unwrap();
+    for name in ["one", "other"] {
+        let text = format!(
+            "name = '{name}'\n[auto]\npriority = 99\n[[source]]\nelements = ['videotestsrc']\n\
+             launch = 'videotestsrc is-live=true'"
+        );
+        profile(directory.path(), &format!("{name}.toml"), &text);
+    }
+    for (command, expected) in [("check", 1), ("run", 78)] {
+        let mut command = perch(&[command, "--config", &file(directory.path())]);
+        command.env("STATE_DIRECTORY", directory.path());
+        let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", directory.path()));
+        assert_eq!(code, expected, "{stderr}");
+        for told in [
+            "\"auto\" fits both \"one\"",
+            "pipelines/other.toml), of the same priority (99)",
+        ] {
+            assert_eq!(stderr.matches(told).count(), 1, "{told}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_no_camera_is_a_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = "[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n[camera]\nprofile = 'v4l2'\ndevice = '/dev/null'\n";
+    fs::write(directory.path().join("perch.toml"), settings).unwrap();
+    let (code, _, stderr) = run(&mut perch(&["check", "--config", &file(directory.path())]));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains("camera.device: /dev/null is no camera"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn keys_that_others_can_read_are_told_before_the_start_and_not_worth_a_restart() {
     use std::os::unix::fs::PermissionsExt as _;

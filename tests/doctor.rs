@@ -389,7 +389,7 @@ fn a_daemon_that_does_not_tell_is_not_blamed_and_not_robbed() {
     let (metrics, lobby) = (taken.local_addr().unwrap(), free.local_addr().unwrap());
     drop(free);
     let device = Device::new(&format!(
-        "[camera]\nprofile = 'v4l2'\ndevice = '/dev/full'\n\
+        "[camera]\nprofile = 'v4l2'\ndevice = '/dev/video99'\n\
          [metrics]\nenabled = true\nlisten = '{metrics}'\n\
          [embedded_lobby]\nenabled = true\nlisten = '{lobby}'\n"
     ));

@@ -87,6 +87,7 @@ fn test_picture(without: &[&str]) -> LaunchText {
     let hardware = Hardware {
         cameras: Vec::new(),
         elements: installed(&profiles, without),
+        ..Hardware::default()
     };
     let wanted =
         config("[camera]\nprofile = 'test'\nwidth = 320\nheight = 180\n[audio]\nenabled = true");
@@ -141,6 +142,7 @@ fn camera_picture(media: &str, size: (u32, u32), rate: (i32, i32), stand_in: &st
         name: "A camera".into(),
         modes: vec![Mode {
             media: media.into(),
+            formats: Vec::new(),
             width: span(size.0),
             height: span(size.1),
             rates: vec![Span {
@@ -154,6 +156,7 @@ fn camera_picture(media: &str, size: (u32, u32), rate: (i32, i32), stand_in: &st
     let hardware = Hardware {
         cameras: vec![camera],
         elements,
+        ..Hardware::default()
     };
     let wanted = config("[camera]\nprofile = 'v4l2'\nwidth = 320\nheight = 180");
     let video = profiles.plan(&wanted, &hardware).unwrap().text.video;

@@ -8,12 +8,13 @@
 //! ```
 
 pub mod care;
+pub mod encoder;
 mod keeper;
 mod outlet;
 pub(super) mod pipeline;
 mod second;
 mod slate;
-mod sound;
+pub(super) mod sound;
 pub mod status;
 mod valve;
 

@@ -1,11 +1,12 @@
 //! What `perch check` looks at: the profile and every GStreamer element that a stream needs. Nothing
 //! is opened or started.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use super::{
+    camera::{pipeline, sound},
     devices::{self, ANY_CAMERA},
-    profile::{Plan, ProfileError, Profiles},
+    profile::{Hardware, LaunchText, Plan, ProfileError, Profiles},
 };
 use crate::config::Config;
 
@@ -71,6 +72,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "openh264enc",
             "srtpdec",
             "srtpenc",
+            "vah264enc",
+            "vah264lpenc",
             "webrtcbin",
         ],
     ),
@@ -80,6 +83,19 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("gstreamer1.0-alsa", &["alsasrc"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
 ];
+
+/// Who has an element that no Debian package has.
+const MAKERS: &[(&str, &[&str])] = &[
+    ("gstreamer-rockchip, of the board's maker", &["mpph264enc"]),
+    (
+        "nvidia-l4t-gstreamer, of the board's maker",
+        &["nvv4l2h264enc", "nvvidconv"],
+    ),
+    ("imx-gst1.0-plugin, of the board's maker", &["vpuenc_h264"]),
+];
+
+/// Elements that are there only where a driver has an encoder for them, whatever is installed.
+const OF_HARDWARE: &[&str] = &["v4l2h264enc", "vah264enc", "vah264lpenc"];
 
 /// What was found out.
 #[derive(Debug)]
@@ -164,8 +180,21 @@ impl Report {
                     .map_err(|error| in_packages(&error))
             }
             Err(error) => Err(in_packages(error)),
-            Ok(plan) => Ok(plan.profile.clone()),
+            Ok(plan) => {
+                if let Err(why) = can_be_built(&plan.text) {
+                    self.faults
+                        .push(format!("profile {:?}: {why}", plan.profile));
+                }
+                let device = plan.device.as_deref().map(Path::new);
+                if let Some(why) = device.and_then(devices::no_camera) {
+                    self.faults.push(format!("camera.device: {why}"));
+                }
+                Ok(plan.profile.clone())
+            }
         };
+        if config.camera.profile == "auto" {
+            self.compare(profiles, &hardware);
+        }
         let profile = match profile {
             Ok(name) => profiles.iter().find(|profile| profile.name == name),
             Err(fault) => return self.faults.push(fault),
@@ -182,6 +211,41 @@ impl Report {
             ));
         }
     }
+
+    /// A profile that is made for this board, and lacks something.
+    fn compare(&mut self, profiles: &Profiles, hardware: &Hardware) {
+        for profile in profiles.iter().filter(|profile| profile.is_for(hardware)) {
+            let lacks = profile.lacks(hardware);
+            if !lacks.is_empty() {
+                let lacks: Vec<String> = lacks.iter().map(|name| with_package(name)).collect();
+                self.remarks.push(format!(
+                    "profile {:?} is made for this board, and lacks {}",
+                    profile.name,
+                    lacks.join(", ")
+                ));
+            }
+        }
+    }
+}
+
+/// Whether the elements know their properties, and their caps have something in common. Nothing is opened.
+fn can_be_built(text: &LaunchText) -> Result<(), String> {
+    let LaunchText {
+        video,
+        audio,
+        second,
+        ..
+    } = text;
+    let whose = |part: &str, error: String| format!("{part} cannot be built: {error}");
+    pipeline::build(video).map_err(|error| whose("the camera pipeline", error))?;
+    if let Some(second) = second {
+        let second = format!("appsrc ! {second}");
+        pipeline::build(&second).map_err(|error| whose("the second rendition", error))?;
+    }
+    if let Some(audio) = audio {
+        sound::build(audio).map_err(|error| whose("the sound", error))?;
+    }
+    Ok(())
 }
 
 /// The error with the packages that mend it.
@@ -206,20 +270,26 @@ fn with_package(element: &str) -> String {
     format!("{element}{}", package_hint(element))
 }
 
-/// ` (Debian package …)`, or nothing where it is not known.
+/// ` (Debian package …)` or who else has it, or nothing where it is not known.
 pub(super) fn package_hint(element: &str) -> String {
-    PACKAGES
-        .iter()
-        .find(|(_, elements)| elements.contains(&element))
-        .map_or_else(String::new, |(package, _)| {
-            format!(" (Debian package {package})")
-        })
+    let having = |list: &[(&'static str, &[&str])]| {
+        let has = |(_, elements): &&(&str, &[&str])| elements.contains(&element);
+        list.iter().find(has).map(|(name, _)| *name)
+    };
+    let with_hardware = if OF_HARDWARE.contains(&element) {
+        ", and a driver that encodes"
+    } else {
+        ""
+    };
+    match (having(PACKAGES), having(MAKERS)) {
+        (Some(package), _) => format!(" (Debian package {package}{with_hardware})"),
+        (None, Some(maker)) => format!(" ({maker})"),
+        (None, None) => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn config(more: &str) -> Config {

@@ -4,16 +4,34 @@
 use std::{
     collections::HashSet,
     env, fmt, fs, io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use gst::prelude::*;
+use rustix::fs::major;
 
-use super::profile::{CameraDevice, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span};
+use super::profile::{
+    Board, CameraDevice, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span,
+};
 use crate::config::Config;
 
 /// Names a directory that is looked through instead of the one beside the binary.
 const DATA_DIR: &str = "PERCH_DATA_DIR";
+
+/// The major number of video devices (the kernel's Documentation/admin-guide/devices.txt).
+const VIDEO4LINUX: u32 = 81;
+
+/// The device tree's root; there is none on a PC. Not /proc/device-tree, which leads here: a service may be kept from
+/// most of /proc.
+const DEVICE_TREE: &str = "/sys/firmware/devicetree/base";
+
+/// Drivers whose nodes look like cameras to GStreamer, and only process what a program gives them: the image processors
+/// of Raspberry Pis.
+const NO_CAMERAS: [&str; 3] = ["bcm2835-isp", "bcm2835-codec", "pispbe"];
+
+/// What libcamera's provider calls its cameras' type. It gives them no path: the name is what its source wants.
+const LIBCAMERA_DEVICE: &str = "GstLibcameraDevice";
 
 /// Stands for whichever camera will be there.
 pub(super) const ANY_CAMERA: &str = "any";
@@ -32,6 +50,7 @@ pub fn plan_without_hardware(config: &Config) -> Result<Plan, ProfileError> {
     let hardware = Hardware {
         cameras: Vec::new(),
         elements: installed(&profiles),
+        board: board(Path::new(DEVICE_TREE)),
     };
     let mut config = config.clone();
     if config.camera.device.is_empty() {
@@ -90,6 +109,24 @@ pub fn hardware(profiles: &Profiles) -> Hardware {
     Hardware {
         cameras: cameras(),
         elements: installed(profiles),
+        board: board(Path::new(DEVICE_TREE)),
+    }
+}
+
+/// What a device tree's root says.
+fn board(device_tree: &Path) -> Board {
+    let strings = |property: &str| {
+        let bytes = fs::read(device_tree.join(property)).unwrap_or_default();
+        let texts = bytes
+            .split(|byte| *byte == 0)
+            .filter(|text| !text.is_empty());
+        texts
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .collect::<Vec<_>>()
+    };
+    Board {
+        model: strings("model").join(" "),
+        compatible: strings("compatible"),
     }
 }
 
@@ -109,6 +146,19 @@ pub fn is_node(device: &Path) -> bool {
     device.starts_with("/dev")
 }
 
+/// What is wrong with a node that is there and can be no camera. (What is a video device may still be none: that shows
+/// when it is opened.)
+pub fn no_camera(device: &Path) -> Option<String> {
+    let node = device.metadata().ok().filter(|_| is_node(device))?;
+    let is_video = node.file_type().is_char_device() && major(node.rdev()) == VIDEO4LINUX;
+    (!is_video).then(|| {
+        format!(
+            "{} is no camera: not a video device; `perch devices` tells what is there",
+            device.display()
+        )
+    })
+}
+
 /// Udev's stable names (`/dev/v4l/by-id/…`) are links to the nodes that are found here.
 pub(super) fn with_resolved_device(config: &Config) -> Config {
     let mut config = config.clone();
@@ -125,6 +175,8 @@ pub(super) fn with_resolved_device(config: &Config) -> Config {
 /// Every camera that GStreamer's device providers know, in the order of their devices.
 fn cameras() -> Vec<CameraDevice> {
     let monitor = gst::DeviceMonitor::new();
+    // libcamera's provider hides V4L2's, and with it every camera that libcamera cannot drive.
+    monitor.set_show_all_devices(true);
     if monitor.add_filter(Some("Video/Source"), None).is_none() {
         return Vec::new();
     }
@@ -136,16 +188,26 @@ fn cameras() -> Vec<CameraDevice> {
 }
 
 fn camera(device: &gst::Device) -> Option<CameraDevice> {
-    let properties = device.properties()?;
-    let kind: String = properties.get("device.api").ok()?;
-    // `device.path` to 1.24, `api.v4l2.path` since.
-    let path = ["device.path", "api.v4l2.path"]
-        .iter()
-        .find_map(|name| properties.get::<String>(*name).ok())?;
+    let properties = device.properties();
+    let property = |name: &str| properties.as_ref()?.get::<String>(name).ok();
+    let is_libcamera = device.type_().name() == LIBCAMERA_DEVICE;
+    if property("v4l2.device.driver").is_some_and(|driver| NO_CAMERAS.contains(&driver.as_str())) {
+        return None;
+    }
+    let name = device.display_name().to_string();
+    let (kind, path) = if is_libcamera {
+        ("libcamera".to_owned(), name.clone())
+    } else {
+        // `device.path` to 1.24, `api.v4l2.path` since.
+        let path = ["device.path", "api.v4l2.path"]
+            .into_iter()
+            .find_map(property);
+        (property("device.api")?, path?)
+    };
     Some(CameraDevice {
         kind,
         device: path,
-        name: device.display_name().to_string(),
+        name,
         modes: device.caps().map(|caps| modes(&caps)).unwrap_or_default(),
     })
 }
@@ -165,22 +227,42 @@ fn modes(caps: &gst::CapsRef) -> Vec<Mode> {
                 .unwrap_or_default()
         };
         let heights: Vec<Span<u32>> = size("height");
+        let formats = structure
+            .value("format")
+            .map(|value| each(value, |value| value.get::<String>().ok()))
+            .unwrap_or_default();
         for width in size("width") {
             for height in &heights {
                 let mode = Mode {
                     media: structure.name().to_string(),
+                    formats: formats.clone(),
                     width,
                     height: *height,
                     rates: rates.clone(),
                 };
-                // Raw pictures are listed once for each of their formats.
-                if !modes.contains(&mode) {
-                    modes.push(mode);
-                }
+                add(&mut modes, mode);
             }
         }
     }
     modes
+}
+
+/// Raw pictures are listed once for each of their formats.
+fn add(modes: &mut Vec<Mode>, mode: Mode) {
+    let same = |other: &&mut Mode| {
+        (&other.media, other.width, other.height, &other.rates)
+            == (&mode.media, mode.width, mode.height, &mode.rates)
+    };
+    match modes.iter_mut().find(same) {
+        Some(other) => {
+            let more = mode.formats.into_iter();
+            let more: Vec<_> = more
+                .filter(|format| !other.formats.contains(format))
+                .collect();
+            other.formats.extend(more);
+        }
+        None => modes.push(mode),
+    }
 }
 
 fn each<T>(value: &glib::SendValue, read: impl Fn(&glib::Value) -> Option<T>) -> Vec<T> {
@@ -225,6 +307,8 @@ pub struct Inventory {
     hardware: Hardware,
     /// What `auto` comes to with the given configuration.
     auto: Result<Plan, ProfileError>,
+    /// Why it takes a profile, or leaves it alone, in the profiles' order.
+    verdicts: Vec<String>,
 }
 
 /// Looks at everything; `config` gives the size and rate that the choice is made for.
@@ -234,15 +318,27 @@ pub fn inventory(config: &Config) -> Result<Inventory, ProfileError> {
     let mut config = with_resolved_device(config);
     config.camera.profile = "auto".to_owned();
     let auto = profiles.plan(&config, &hardware);
+    let verdicts = profiles
+        .iter()
+        .map(|profile| profile.verdict(&config, &hardware))
+        .collect();
     Ok(Inventory {
         profiles,
         hardware,
         auto,
+        verdicts,
     })
 }
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Board")?;
+        if self.hardware.board == Board::default() {
+            writeln!(f, "  no device tree: not one that a profile is made for")?;
+        } else {
+            let Board { model, compatible } = &self.hardware.board;
+            writeln!(f, "  {model} ({})", compatible.join(", "))?;
+        }
         writeln!(f, "Cameras")?;
         if self.hardware.cameras.is_empty() {
             writeln!(f, "  none found")?;
@@ -266,8 +362,9 @@ impl fmt::Display for Inventory {
             }
         }
         writeln!(f, "Profiles")?;
-        for profile in self.profiles.iter() {
+        for (profile, verdict) in self.profiles.iter().zip(&self.verdicts) {
             writeln!(f, "  {}  {}", profile.name, profile.description)?;
+            writeln!(f, "    {verdict}")?;
         }
         writeln!(f, "With camera.profile = \"auto\"")?;
         match &self.auto {
@@ -301,13 +398,11 @@ impl fmt::Display for ModeLine<'_> {
                 }
             })
             .collect();
-        write!(
-            f,
-            "{} {}×{}",
-            mode.media,
-            span(mode.width),
-            span(mode.height)
-        )?;
+        f.write_str(&mode.media)?;
+        if !mode.formats.is_empty() {
+            write!(f, " ({})", mode.formats.join(", "))?;
+        }
+        write!(f, " {}×{}", span(mode.width), span(mode.height))?;
         if !rates.is_empty() {
             write!(f, " at {} fps", rates.join(", "))?;
         }
@@ -337,7 +432,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "video/x-raw 640×480 at 15, 30 fps",
+                "video/x-raw (YUY2, NV12) 640×480 at 15, 30 fps",
                 "image/jpeg 1280×720 at 1–30 fps",
                 "image/jpeg 1920×720 at 1–30 fps",
                 "video/x-raw 16–4096×16–2160 at 29.97 fps",
@@ -360,6 +455,34 @@ mod tests {
             .map(|(_, text)| text)
             .collect();
         assert_eq!(texts, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_can_be_no_camera_is_known_without_opening_it() {
+        let null = no_camera(Path::new("/dev/null")).unwrap();
+        assert!(null.starts_with("/dev/null is no camera: "), "{null}");
+        assert!(no_camera(Path::new("/dev/shm")).is_some());
+        assert_eq!(no_camera(Path::new("/dev/nosuch")), None);
+        assert_eq!(no_camera(Path::new("/base/soc/imx708@1a")), None);
+    }
+
+    #[test]
+    fn a_board_is_what_its_device_tree_says() {
+        let tree = tempfile::tempdir().unwrap();
+        assert_eq!(board(tree.path()), Board::default());
+        fs::write(
+            tree.path().join("model"),
+            "Raspberry Pi 4 Model B Rev 1.4\0",
+        )
+        .unwrap();
+        fs::write(
+            tree.path().join("compatible"),
+            "raspberrypi,4-model-b\0brcm,bcm2711\0",
+        )
+        .unwrap();
+        let board = board(tree.path());
+        assert_eq!(board.to_string(), "Raspberry Pi 4 Model B Rev 1.4");
+        assert_eq!(board.compatible, ["raspberrypi,4-model-b", "brcm,bcm2711"]);
     }
 
     #[test]

@@ -43,17 +43,30 @@ const LEVELS: [(u8, u64, u64, u64); 16] = [
 /// The `profile-level-id` of a constrained baseline stream of this size (pixels), rate (frames per
 /// second) and bitrate (bits per second): what an encoder that has never run is expected to say.
 pub fn constrained_baseline(width: u32, height: u32, framerate: u32, bitrate: u32) -> String {
+    let level = level_idc(width, height, framerate, bitrate);
+    format!("42c0{level:02x}")
+}
+
+/// The lowest level that such a stream fits, as GStreamer's caps write it: `3.1`.
+pub fn level(width: u32, height: u32, framerate: u32, bitrate: u32) -> String {
+    let level = level_idc(width, height, framerate, bitrate);
+    match level % 10 {
+        0 => (level / 10).to_string(),
+        tenth => format!("{}.{tenth}", level / 10),
+    }
+}
+
+fn level_idc(width: u32, height: u32, framerate: u32, bitrate: u32) -> u8 {
     let picture = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
     let second = picture * u64::from(framerate);
-    let level = LEVELS
+    LEVELS
         .iter()
         .find(|(_, most_second, most_picture, most_kbit)| {
             second <= *most_second
                 && picture <= *most_picture
                 && u64::from(bitrate) <= most_kbit * 1000
         })
-        .map_or(52, |row| row.0);
-    format!("42c0{level:02x}")
+        .map_or(52, |row| row.0)
 }
 
 /// Profile and constraints without the level, which a decoder need not care about.
@@ -75,6 +88,13 @@ mod tests {
         assert_eq!(constrained_baseline(1920, 1080, 60, 4_000_000), "42c02a");
         assert_eq!(constrained_baseline(320, 180, 15, 15_000_000), "42c020");
         assert_eq!(constrained_baseline(4096, 4096, 120, 50_000_000), "42c034");
+    }
+
+    #[test]
+    fn a_level_is_written_as_caps_want_it() {
+        assert_eq!(level(1280, 720, 30, 2_000_000), "3.1");
+        assert_eq!(level(640, 480, 30, 1_000_000), "3");
+        assert_eq!(level(1920, 1080, 30, 4_000_000), "4");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod rtcp;
 pub mod sdp;
 pub mod statistics;
 pub mod trial;
+pub mod v4l2;
 
 use std::sync::Once;
 

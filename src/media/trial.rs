@@ -53,8 +53,7 @@ pub enum TrialError {
 /// Encodes `frames` frames with the planned pipeline, or as many as come within `patience`. Blocks; the camera is free
 /// again when this returns.
 pub fn encode(launch: &LaunchText, frames: u32, patience: Duration) -> Result<Trial, TrialError> {
-    let pipeline = pipeline::build(&launch.video)
-        .map_err(|error| TrialError::Unbuildable(error.to_string()))?;
+    let pipeline = pipeline::build(&launch.video).map_err(TrialError::Unbuildable)?;
     let outcome = run(&pipeline, frames, patience);
     let _ = pipeline.set_state(gst::State::Null);
     outcome

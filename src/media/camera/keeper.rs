@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{
     CameraError, Planning,
     care::{Action, BUDGET, Care, Pace, Report, Seen, TICK},
+    encoder,
     outlet::Outlet,
     pipeline::{self, Run, Said, Taps, Unprepared},
     second::Recipe,
@@ -284,8 +285,10 @@ impl Keeping {
             return;
         };
         let (number, pipeline) = (run.number, run.pipeline.0.clone());
+        let how = run.commands.keyframes.clone();
         self.work.spawn_blocking(move || {
-            pipeline::request_keyframe(&pipeline);
+            // A fault is told when the next is asked for.
+            let _ = encoder::request_keyframe(&pipeline, &how);
             Done::Asked { number }
         });
     }
@@ -395,16 +398,10 @@ impl Keeping {
     }
 
     fn play(&mut self, run: Run) {
-        use gst::prelude::*;
-        let requests = pipeline::request_keyframes(
-            self.it.keyframe_wanted.clone(),
-            run.pipeline.0.downgrade(),
-        );
-        let rates = pipeline::follow_bitrate(
-            self.it.bitrate.clone(),
-            run.bitrate.clone(),
-            run.pipeline.0.downgrade(),
-        );
+        let pipeline = &run.pipeline.0;
+        let requests =
+            encoder::request_keyframes(self.it.keyframe_wanted.clone(), &run.commands, pipeline);
+        let rates = encoder::follow_bitrate(self.it.bitrate.clone(), &run.commands, pipeline);
         self.attendants = vec![
             tokio::spawn(requests).abort_handle(),
             tokio::spawn(rates).abort_handle(),

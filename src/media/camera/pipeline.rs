@@ -15,7 +15,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{
     CameraError, Planning,
@@ -26,13 +26,13 @@ use super::{
 };
 use crate::media::{
     bus,
-    devices::is_node,
+    devices::{is_node, no_camera},
     h264,
-    profile::{BitrateControl, ProfileError},
+    profile::{Commands, ProfileError},
 };
 
 /// What a profile calls its encoder.
-const ENCODER: &str = "encoder";
+pub const ENCODER: &str = "encoder";
 
 /// A pipeline that is shut when nobody holds it any more, also where its start is given up half-way:
 /// GStreamer does not forgive a pipeline that is dropped while it plays.
@@ -84,7 +84,7 @@ pub struct Run {
     pub sound: Option<String>,
     /// How the second rendition is made, where there may be one.
     pub second: Option<Recipe>,
-    pub bitrate: Option<BitrateControl>,
+    pub commands: Commands,
 }
 
 /// Why there is nothing to run.
@@ -118,7 +118,15 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
     {
         return Err(Unprepared::NoCamera(format!("no camera at {device}")));
     }
-    let pipeline = build(&plan.text.video).map_err(Unprepared::Broken)?;
+    if let Some(why) = plan.device.as_ref().and_then(|it| no_camera(Path::new(it))) {
+        return Err(Unprepared::NoCamera(why));
+    }
+    let pipeline = build(&plan.text.video).map_err(|error| {
+        Unprepared::Broken(CameraError::Unbuildable(format!(
+            "profile {:?}: {error}",
+            plan.profile
+        )))
+    })?;
     taps.time.rule(&pipeline);
     // Before whatever else looks at the frames that the encoder is given.
     let valve = pipeline.by_name(ENCODER).as_ref().and_then(Valve::before);
@@ -134,14 +142,14 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
             profile: plan.profile,
             device: plan.device,
             encoder: plan.encoder,
-            adjustable: plan.text.bitrate.is_some(),
+            adjustable: plan.text.commands.bitrate.is_some(),
         },
         sound: plan.text.audio,
         second: plan.text.second.map(|launch| Recipe {
             launch,
-            bitrate: plan.text.bitrate.clone(),
+            commands: plan.text.commands.clone(),
         }),
-        bitrate: plan.text.bitrate,
+        commands: plan.text.commands,
         valve,
     })
 }
@@ -166,16 +174,16 @@ pub fn play(pipeline: &gst::Pipeline) -> bool {
 }
 
 /// The launch text behind the encoder is the same for every profile.
-pub(in crate::media) fn build(video: &str) -> Result<gst::Pipeline, CameraError> {
+pub(in crate::media) fn build(video: &str) -> Result<gst::Pipeline, String> {
     let text = format!(
         "{video} ! h264parse config-interval=-1 \
          ! video/x-h264,stream-format=byte-stream,alignment=au \
          ! appsink name=video sync=false async=false max-buffers=4 drop=true"
     );
     let pipeline = gst::parse::launch(&text)
-        .map_err(|error| CameraError::Unbuildable(error.to_string()))?
+        .map_err(|error| error.to_string())?
         .downcast::<gst::Pipeline>()
-        .map_err(|_| CameraError::Unbuildable("the profile is a single element".into()))?;
+        .map_err(|_| "it is a single element".to_owned())?;
     pipeline.set_property("name", "camera");
     Ok(pipeline)
 }
@@ -349,83 +357,6 @@ fn watch_bus(pipeline: &gst::Pipeline, number: u64, said: mpsc::UnboundedSender<
         };
         let _ = said.send((number, says));
     });
-}
-
-/// Hands requests to the encoder one at a time, off the threads that made them.
-/// `min-force-key-unit-interval` on the encoder bounds how often it obeys.
-///
-/// Those from before its first frame fall away: that frame is a keyframe anyway. In 1.22 an encoder that is
-/// asked for its first frame remembers the keyframe at a time before its segment is known, for x264enc
-/// 1000 hours ahead, and throttles every later request until then: whoever joined after a restart of the
-/// camera would wait for the next keyframe in turn.
-pub async fn request_keyframes(wanted: Arc<Notify>, pipeline: glib::WeakRef<gst::Pipeline>) {
-    loop {
-        wanted.notified().await;
-        let Some(pipeline) = pipeline.upgrade() else {
-            return;
-        };
-        super::on_blocking_thread(move || request_keyframe(&pipeline)).await;
-    }
-}
-
-/// Keeps the encoder at the bitrate that is wanted, in bit/s, where it can be changed.
-pub async fn follow_bitrate(
-    mut wanted: watch::Receiver<Option<u32>>,
-    control: Option<BitrateControl>,
-    pipeline: glib::WeakRef<gst::Pipeline>,
-) {
-    let Some(control) = control else { return };
-    loop {
-        let bitrate = *wanted.borrow_and_update();
-        let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
-            return;
-        };
-        if let Some(bitrate) = bitrate {
-            let control = control.clone();
-            super::on_blocking_thread(move || set_bitrate(&encoder, &control, bitrate)).await;
-        }
-        if wanted.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Sets what the property can hold: it may be of any whole type.
-fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) {
-    let Some(property) = encoder.find_property(&control.property) else {
-        tracing::debug!(
-            property = control.property,
-            "the encoder has no such property; its bitrate stays"
-        );
-        return;
-    };
-    let steps = i64::from(bitrate.div_ceil(control.unit));
-    let steps = steps.to_value().transform_with_type(property.value_type());
-    if let Ok(steps) = steps {
-        encoder.set_property_from_value(&control.property, &steps);
-    }
-}
-
-/// Asks the encoder itself. On the way up from the appsink the request would meet h264parse, which keeps it: 1.22's
-/// takes it away from under its own streaming thread, which has it in hand (seen as "gst_event_get_seqnum: assertion
-/// 'GST_IS_EVENT (event)' failed", once in ten thousand joins). Only where the profile does not name its encoder there
-/// is no other way.
-pub fn request_keyframe(pipeline: &gst::Pipeline) {
-    let sink = pipeline.by_name("video");
-    let Some(end) = sink.and_then(|sink| sink.static_pad("sink")) else {
-        return;
-    };
-    if end.current_caps().is_none() {
-        return;
-    }
-    let event = gst_video::UpstreamForceKeyUnitEvent::builder()
-        .all_headers(true)
-        .build();
-    let encoder = pipeline.by_name(ENCODER);
-    match encoder.and_then(|encoder| encoder.static_pad("src")) {
-        Some(own) => own.send_event(event),
-        None => end.push_event(event),
-    };
 }
 
 #[cfg(test)]

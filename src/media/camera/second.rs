@@ -20,11 +20,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    on_blocking_thread,
+    encoder, on_blocking_thread,
     outlet::{Outlet, TimeBase},
     pipeline::{self, Running, shut},
 };
-use crate::media::{CameraEvent, MediaEvent, bus, profile::BitrateControl};
+use crate::media::{CameraEvent, MediaEvent, bus, profile::Commands};
 
 const LONGEST: Duration = Duration::from_secs(60);
 /// So long it must run to be taken for one that works.
@@ -67,7 +67,7 @@ impl RawTap {
 pub struct Recipe {
     /// From raw pictures on.
     pub launch: String,
-    pub bitrate: Option<BitrateControl>,
+    pub commands: Commands,
 }
 
 /// What it is connected to.
@@ -144,9 +144,8 @@ impl Second {
             "a smaller picture is encoded for slow viewers"
         );
         let requests =
-            pipeline::request_keyframes(self.keyframe_wanted.clone(), running.0.downgrade());
-        let rates =
-            pipeline::follow_bitrate(self.bitrate.clone(), recipe.bitrate, running.0.downgrade());
+            encoder::request_keyframes(self.keyframe_wanted.clone(), &recipe.commands, &running.0);
+        let rates = encoder::follow_bitrate(self.bitrate.clone(), &recipe.commands, &running.0);
         let attendants = [tokio::spawn(requests), tokio::spawn(rates)];
         self.raw.open(Some(source));
         let ended = self.attend(&recipe.launch, &mut faults).await;
@@ -196,7 +195,7 @@ fn start(
     let text = format!(
         "appsrc name=raw is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream ! {launch}"
     );
-    let built = pipeline::build(&text).map_err(|error| error.to_string())?;
+    let built = pipeline::build(&text)?;
     built.set_property("name", "second");
     time.rule(&built);
     let source = built

@@ -154,12 +154,7 @@ async fn listen(
     }
 }
 
-fn start(
-    launch: &str,
-    outlet: &Arc<Outlet>,
-    time: &TimeBase,
-    heard: mpsc::Sender<Heard>,
-) -> Result<Running, String> {
+pub(in crate::media) fn build(launch: &str) -> Result<gst::Pipeline, String> {
     let text =
         format!("{launch} ! appsink name=audio sync=false async=false max-buffers=16 drop=true");
     let pipeline = gst::parse::launch(&text)
@@ -167,6 +162,16 @@ fn start(
         .downcast::<gst::Pipeline>()
         .map_err(|_| "the profile's sound is a single element".to_owned())?;
     pipeline.set_property("name", "sound");
+    Ok(pipeline)
+}
+
+fn start(
+    launch: &str,
+    outlet: &Arc<Outlet>,
+    time: &TimeBase,
+    heard: mpsc::Sender<Heard>,
+) -> Result<Running, String> {
+    let pipeline = build(launch)?;
     time.rule(&pipeline);
     let sink = pipeline
         .by_name("audio")

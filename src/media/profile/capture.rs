@@ -17,10 +17,12 @@ pub type Rate = (i32, i32);
 pub struct Mode {
     /// The kind of picture, such as `video/x-raw` or `image/jpeg`.
     pub media: String,
+    /// The pixels' formats that there are of it, such as `NV12`, where it is raw.
+    pub formats: Vec<String>,
     /// Pixels.
     pub width: Span<u32>,
     pub height: Span<u32>,
-    /// Every rate at this size.
+    /// Every rate at this size; empty where the camera does not say, and takes what it is asked for.
     pub rates: Vec<Span<Rate>>,
 }
 
@@ -28,6 +30,8 @@ pub struct Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capture {
     pub media: String,
+    /// The pixels' format, where the profile wants a certain one.
+    pub format: Option<String>,
     pub width: u32,
     pub height: u32,
     pub rate: Rate,
@@ -37,8 +41,10 @@ impl Capture {
     /// The fields that follow the media type in caps text.
     pub fn caps(&self) -> String {
         let (numerator, denominator) = self.rate;
+        let format = self.format.as_ref();
+        let format = format.map_or_else(String::new, |format| format!(",format={format}"));
         format!(
-            ",width={},height={},framerate={numerator}/{denominator}",
+            "{format},width={},height={},framerate={numerator}/{denominator}",
             self.width, self.height
         )
     }
@@ -46,10 +52,13 @@ impl Capture {
 
 impl fmt::Display for Capture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.media)?;
+        if let Some(format) = &self.format {
+            write!(f, " {format}")?;
+        }
         write!(
             f,
-            "{} {}×{} at {} fps",
-            self.media,
+            " {}×{} at {} fps",
             self.width,
             self.height,
             Fps(self.rate)
@@ -79,25 +88,45 @@ pub(super) struct Wanted {
     pub framerate: u32,
 }
 
-/// The mode that comes nearest to what is wanted, among those whose media type is in `media`
-/// (best first). In this order: neither size nor rate falls short; the shape is the same; no more
-/// pixels than needed; the better media type. So a camera gives 720p as MJPEG where its raw
+/// A kind of picture that a source takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind<'a> {
+    pub media: &'a str,
+    /// Any, where it is absent.
+    pub format: Option<&'a str>,
+}
+
+impl Kind<'_> {
+    fn is_offered(&self, mode: &Mode) -> bool {
+        let has = |format: &str| mode.formats.iter().any(|offered| offered == format);
+        self.media == mode.media && self.format.is_none_or(has)
+    }
+}
+
+/// The mode that comes nearest to what is wanted, among those of one of the `kinds` (best first), and the place of
+/// its kind among them. In this order: neither size nor rate falls short; the shape is the same; no more
+/// pixels than needed; the better kind. So a camera gives 720p as MJPEG where its raw
 /// pictures end at VGA, and raw where both would do.
-pub(super) fn choose(modes: &[Mode], media: &[&str], wanted: Wanted) -> Option<Capture> {
+pub(super) fn choose(
+    modes: &[Mode],
+    kinds: &[Kind<'_>],
+    wanted: Wanted,
+) -> Option<(usize, Capture)> {
     modes
         .iter()
         .filter_map(|mode| {
-            let rank = media.iter().position(|media| *media == mode.media)?;
+            let rank = kinds.iter().position(|kind| kind.is_offered(mode))?;
             let capture = Capture {
                 media: mode.media.clone(),
+                format: kinds[rank].format.map(str::to_owned),
                 width: clamp(wanted.width, mode.width),
                 height: clamp(wanted.height, mode.height),
-                rate: nearest_rate(&mode.rates, wanted.framerate)?,
+                rate: rate(&mode.rates, wanted.framerate)?,
             };
             Some((cost(&capture, wanted), rank, capture))
         })
         .min_by_key(|(cost, rank, _)| (*cost, *rank))
-        .map(|(_, _, capture)| capture)
+        .map(|(_, rank, capture)| (rank, capture))
 }
 
 /// Shortfall in per mille, difference of shape in per mille, pixels.
@@ -120,6 +149,13 @@ fn cost(capture: &Capture, wanted: Wanted) -> (u64, u64, u64) {
 
 fn clamp(wanted: u32, span: Span<u32>) -> u32 {
     wanted.max(span.min).min(span.max)
+}
+
+fn rate(rates: &[Span<Rate>], wanted: u32) -> Option<Rate> {
+    if rates.is_empty() {
+        return Some((i32::try_from(wanted).ok()?, 1));
+    }
+    nearest_rate(rates, wanted)
 }
 
 /// The lowest rate that suffices, or the highest there is.

@@ -2,13 +2,34 @@
 
 use serde::Deserialize;
 
-use super::{BitrateControl, ProfileError};
+use super::{BitrateControl, Commands, KeyframeControl, ProfileError, capture::Kind};
+use crate::config::Config;
+
+macro_rules! built_in {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../pipelines/", $name)))),+]
+    };
+}
 
 /// The profiles that are compiled in: file name and text.
-pub const BUILT_IN: &[(&str, &str)] = &[
-    ("test.toml", include_str!("../../../pipelines/test.toml")),
-    ("v4l2.toml", include_str!("../../../pipelines/v4l2.toml")),
+pub const BUILT_IN: &[(&str, &str)] = built_in![
+    "h264.toml",
+    "imx8.toml",
+    "jetson.toml",
+    "libcamera.toml",
+    "raspberry-pi.toml",
+    "raspberry-pi-usb.toml",
+    "rockchip.toml",
+    "test.toml",
+    "v4l2.toml",
+    "va.toml",
 ];
+
+/// What a camera that encodes by itself offers.
+pub(super) const H264: &str = "video/x-h264";
+
+/// What a second rendition of half the width and height adds to the first one's pixels.
+const SECOND_SHARE: u64 = 4;
 
 /// A board's or camera's way to an encoded picture.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,21 +39,29 @@ pub struct Profile {
     pub name: String,
     /// One line for `perch devices`.
     pub description: String,
-    /// The kind of camera that it drives, such as `v4l2`; absent where it needs none.
+    /// The kind of camera that it drives, `v4l2` or `libcamera`; absent where it needs none.
     #[serde(default)]
     pub camera: Option<String>,
     /// When `auto` takes it; absent where it has to be asked for by name.
     #[serde(default)]
     pub auto: Option<Auto>,
-    /// Camera to raw picture, best first. Placeholders: `{device}`, `{capture}`, `{width}`,
-    /// `{height}`, `{framerate}`.
+    /// Another profile, whose sources, encoders and sound it has where it lists none of its own.
+    #[serde(default)]
+    like: Option<String>,
+    /// Camera to raw picture, best first, or to H.264 where `media` says so. Placeholders: `{device}`, `{capture}`,
+    /// `{width}`, `{height}`, `{framerate}`.
+    #[serde(default)]
     pub(super) source: Vec<Alternative>,
     /// Raw picture to H.264, best first; the encoder is named `encoder`. Placeholders: `{bitrate}`
-    /// in bit/s, `{bitrate_kbit}`, `{keyframe_frames}`, `{width}`, `{height}`, `{framerate}`.
+    /// in bit/s, `{bitrate_kbit}`, `{keyframe_frames}`, `{level}` such as `3.1`, `{width}`, `{height}`, `{framerate}`.
+    #[serde(default)]
     pub(super) encoder: Vec<Alternative>,
     /// Microphone to Opus, best first. Placeholder: `{audio_device}`.
     #[serde(default)]
     pub(super) audio: Vec<Alternative>,
+    /// Where it was read from.
+    #[serde(skip)]
+    pub(super) file: String,
 }
 
 /// Conditions for `auto`, beside that the profile's camera and elements are there.
@@ -41,6 +70,27 @@ pub struct Profile {
 pub struct Auto {
     /// The highest wins.
     pub priority: i64,
+    /// One of these is in the device tree's list `compatible` (Devicetree Specification 0.4, §2.3.1), or begins one up
+    /// to a `-`; absent where any machine will do.
+    #[serde(default)]
+    pub compatible: Vec<String>,
+    /// None of these is there: boards of the same kind that lack what it needs.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+impl Auto {
+    /// Whether it is for a board that says this of itself.
+    pub fn suits(&self, compatible: &[String]) -> bool {
+        let is_one = |name: &String| {
+            compatible.iter().any(|own| {
+                let rest = own.strip_prefix(name.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
+        };
+        let suits = self.compatible.is_empty() || self.compatible.iter().any(is_one);
+        suits && !self.except.iter().any(is_one)
+    }
 }
 
 /// One way to build a part of the pipeline.
@@ -52,7 +102,10 @@ pub(super) struct Alternative {
     pub name: String,
     /// Of a source: the kind of picture that the camera must offer, such as `image/jpeg`.
     #[serde(default)]
-    pub media: Option<String>,
+    media: Option<String>,
+    /// Of a source: the pixels' format that the camera must offer, such as `NV12`; any, where it is absent.
+    #[serde(default)]
+    format: Option<String>,
     /// Every element that the text uses.
     pub elements: Vec<String>,
     /// Launch text; its line breaks do not matter.
@@ -60,10 +113,58 @@ pub(super) struct Alternative {
     /// Of an encoder: the property of the element `encoder` that its bitrate can be changed by while it runs; absent
     /// where it cannot.
     #[serde(default)]
-    pub bitrate_property: Option<String>,
+    bitrate_property: Option<String>,
     /// Bit/s in one step of that property.
     #[serde(default = "one")]
-    pub bitrate_unit: u32,
+    bitrate_unit: u32,
+    /// Of an encoder: that bitrate and keyframes are commanded by V4L2 controls on the descriptor that the element
+    /// `encoder` has open, instead of by a property and GStreamer's event.
+    #[serde(default)]
+    v4l2_controls: bool,
+    /// Of an encoder: the signal of the element `encoder` that asks for a keyframe, for one that does not obey GStreamer's
+    /// event.
+    #[serde(default)]
+    keyframe_signal: Option<String>,
+    /// Of an encoder: seconds, for one that cannot be relied upon to give a keyframe when it is asked: who joins waits for
+    /// the next in turn.
+    #[serde(default)]
+    pub longest_keyframe_interval: Option<f64>,
+    /// Of an encoder: what it can do in real time.
+    #[serde(default)]
+    most: Option<Most>,
+    /// Of an encoder: launch text that makes what the element `encoder` is given smaller, for the second rendition.
+    /// Placeholders: `{width}`, `{height}`.
+    #[serde(default = "videoscale")]
+    pub scale: String,
+}
+
+/// What an encoder can do in real time.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Most {
+    /// Pixels.
+    width: u32,
+    height: u32,
+    /// Pixels per second, of all that is encoded at the same time.
+    pixel_rate: u64,
+}
+
+impl Most {
+    fn holds(&self, config: &Config) -> bool {
+        let camera = &config.camera;
+        camera.width <= self.width
+            && camera.height <= self.height
+            && pixel_rate(config) <= self.pixel_rate
+    }
+}
+
+fn pixel_rate(config: &Config) -> u64 {
+    let camera = &config.camera;
+    u64::from(camera.width) * u64::from(camera.height) * u64::from(camera.framerate)
+}
+
+fn videoscale() -> String {
+    "videoscale ! video/x-raw,width={width},height={height},pixel-aspect-ratio=1/1".to_owned()
 }
 
 fn one() -> u32 {
@@ -75,22 +176,51 @@ const ENCODER_PLACEHOLDERS: &[&str] = &[
     "bitrate",
     "bitrate_kbit",
     "keyframe_frames",
+    "level",
     "width",
     "height",
     "framerate",
 ];
+const SCALE_PLACEHOLDERS: &[&str] = &["width", "height"];
 const AUDIO_PLACEHOLDERS: &[&str] = &["audio_device"];
 
 impl Profile {
-    /// Reads a profile; `file` is its name for messages.
+    /// Reads a profile; `file` is its name for messages. One that is `like` another has yet to take from it.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
-        let invalid = |why: String| ProfileError::Invalid {
-            file: file.to_owned(),
-            why,
-        };
-        let profile: Self = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        profile.check().map_err(invalid)?;
+        let mut profile: Self =
+            toml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
+        file.clone_into(&mut profile.file);
+        profile.check().map_err(|why| invalid(file, why))?;
+        if profile.like.is_none() {
+            profile.is_whole().map_err(|why| invalid(file, why))?;
+        }
         Ok(profile)
+    }
+
+    /// Takes what it does not list itself from the one that it is like, among `others`.
+    pub fn take_over(&mut self, others: &[Self]) -> Result<(), ProfileError> {
+        let Some(like) = &self.like else {
+            return Ok(());
+        };
+        let base = others
+            .iter()
+            .find(|other| other.name == *like && other.like.is_none())
+            .ok_or_else(|| {
+                let why = format!(
+                    "like: found {like:?}, allowed: another profile's name, which is not itself like another"
+                );
+                invalid(&self.file, why)
+            })?;
+        for (own, theirs) in [
+            (&mut self.source, &base.source),
+            (&mut self.encoder, &base.encoder),
+            (&mut self.audio, &base.audio),
+        ] {
+            if own.is_empty() {
+                own.clone_from(theirs);
+            }
+        }
+        self.is_whole().map_err(|why| invalid(&self.file, why))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -103,16 +233,18 @@ impl Profile {
                 self.name
             ));
         }
+        if let Some(kind) = &self.camera
+            && !["v4l2", "libcamera"].contains(&kind.as_str())
+        {
+            return Err(format!(
+                "camera: found {kind:?}, allowed: \"v4l2\" or \"libcamera\", or no such line where no camera is needed"
+            ));
+        }
         for (part, alternatives, placeholders) in [
             ("source", &self.source, SOURCE_PLACEHOLDERS),
             ("encoder", &self.encoder, ENCODER_PLACEHOLDERS),
             ("audio", &self.audio, AUDIO_PLACEHOLDERS),
         ] {
-            if alternatives.is_empty() && part != "audio" {
-                return Err(format!(
-                    "{part}: found none, allowed: one or more [[{part}]]"
-                ));
-            }
             for (index, alternative) in alternatives.iter().enumerate() {
                 alternative
                     .check(placeholders)
@@ -129,6 +261,17 @@ impl Profile {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Whether every part is there that it needs.
+    fn is_whole(&self) -> Result<(), String> {
+        if self.source.is_empty() {
+            return Err("source: found none, allowed: one or more [[source]]".to_owned());
+        }
+        if self.encoder.is_empty() && !self.source.iter().all(Alternative::encodes) {
+            return Err("encoder: found none, allowed: one or more [[encoder]]".to_owned());
+        }
         let asks_for_device = self
             .source
             .iter()
@@ -144,47 +287,133 @@ impl Profile {
     }
 }
 
+fn invalid(file: &str, why: String) -> ProfileError {
+    ProfileError::Invalid {
+        file: file.to_owned(),
+        why,
+    }
+}
+
 impl Alternative {
-    pub fn bitrate_control(&self) -> Option<BitrateControl> {
-        self.bitrate_property
-            .clone()
-            .map(|property| BitrateControl {
-                property,
-                unit: self.bitrate_unit,
-            })
+    /// Of a source: what it takes from a camera.
+    pub fn kind(&self) -> Option<Kind<'_>> {
+        Some(Kind {
+            media: self.media.as_deref()?,
+            format: self.format.as_deref(),
+        })
+    }
+
+    /// Of a source: whether what it gives needs no encoder.
+    pub fn encodes(&self) -> bool {
+        self.media.as_deref() == Some(H264)
+    }
+
+    /// Of an encoder: how it is commanded while it runs.
+    pub fn commands(&self) -> Commands {
+        if self.v4l2_controls {
+            return Commands {
+                bitrate: Some(BitrateControl::V4l2),
+                keyframes: KeyframeControl::V4l2,
+            };
+        }
+        Commands {
+            bitrate: self
+                .bitrate_property
+                .clone()
+                .map(|name| BitrateControl::Property {
+                    name,
+                    unit: self.bitrate_unit,
+                }),
+            keyframes: self
+                .keyframe_signal
+                .clone()
+                .map_or(KeyframeControl::Event, KeyframeControl::Signal),
+        }
+    }
+
+    /// Of an encoder: what is asked of it beyond what it can do.
+    pub fn excess(&self, config: &Config) -> Option<String> {
+        let most = self.most.filter(|most| !most.holds(config))?;
+        let camera = &config.camera;
+        let fps = most.pixel_rate / (u64::from(camera.width) * u64::from(camera.height)).max(1);
+        Some(format!(
+            "the encoder {} takes at most {}×{}, and {fps} frames per second of {}×{}; [camera] asks for {}×{} at {}",
+            self.name,
+            most.width,
+            most.height,
+            camera.width,
+            camera.height,
+            camera.width,
+            camera.height,
+            camera.framerate
+        ))
+    }
+
+    /// Of an encoder: whether it can do a second rendition beside the first.
+    pub fn has_room_for_second(&self, config: &Config) -> bool {
+        let both = pixel_rate(config) + pixel_rate(config) / SECOND_SHARE;
+        self.most.is_none_or(|most| both <= most.pixel_rate)
     }
 
     fn check(&self, placeholders: &[&str]) -> Result<(), String> {
-        let mut rest = self.launch.as_str();
-        while let Some((_, after)) = rest.split_once('{') {
-            let Some((name, after)) = after.split_once('}') else {
-                return Err("launch: a { is never closed".to_owned());
-            };
-            if !placeholders.contains(&name) {
-                return Err(format!(
-                    "launch: unknown placeholder {{{name}}}, allowed: {}",
-                    placeholders
-                        .iter()
-                        .map(|name| format!("{{{name}}}"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ));
-            }
-            rest = after;
-        }
+        placeholders_are_known(&self.launch, placeholders)
+            .map_err(|why| format!("launch: {why}"))?;
+        placeholders_are_known(&self.scale, SCALE_PLACEHOLDERS)
+            .map_err(|why| format!("scale: {why}"))?;
         if self.bitrate_unit == 0 {
             return Err("bitrate_unit: found 0, allowed: an integer from 1".to_owned());
+        }
+        for (key, is_given) in [
+            ("bitrate_property", self.bitrate_property.is_some()),
+            ("keyframe_signal", self.keyframe_signal.is_some()),
+        ] {
+            if self.v4l2_controls && is_given {
+                return Err(format!(
+                    "{key}: is given beside v4l2_controls = true, which does the same: leave one out"
+                ));
+            }
+        }
+        if let Some(seconds) = self.longest_keyframe_interval
+            && !(0.1..=60.0).contains(&seconds)
+        {
+            return Err(format!(
+                "longest_keyframe_interval: found {seconds}, allowed: seconds from 0.1 to 60"
+            ));
+        }
+        if self.format.is_some() && self.media.is_none() {
+            return Err(
+                "format: is given without media: say which kind of picture it is of".to_owned(),
+            );
         }
         if self.launch.trim().is_empty() {
             return Err("launch: is empty".to_owned());
         }
         for element in &self.elements {
-            if !words(&self.launch).any(|word| word == element) {
+            let mut words = words(&self.launch).chain(words(&self.scale));
+            if !words.any(|word| word == element) {
                 return Err(format!("elements: {element:?} does not occur in launch"));
             }
         }
         Ok(())
     }
+}
+
+fn placeholders_are_known(launch: &str, known: &[&str]) -> Result<(), String> {
+    let mut rest = launch;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            return Err("a { is never closed".to_owned());
+        };
+        if !known.contains(&name) {
+            let known: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
+            return Err(format!(
+                "unknown placeholder {{{name}}}, allowed: {}",
+                known.join(", ")
+            ));
+        }
+        rest = after;
+    }
+    Ok(())
 }
 
 fn words(launch: &str) -> impl Iterator<Item = &str> {

@@ -2,7 +2,20 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    capture::{Kind, Wanted},
+    launch::quoted,
+    *,
+};
+
+mod boards;
+
+fn of(media: &str) -> Kind<'_> {
+    Kind {
+        media,
+        format: None,
+    }
+}
 
 fn config(more: &str) -> Config {
     let text = format!("[embedded_lobby]\nenabled = true\n{more}");
@@ -16,6 +29,7 @@ fn built_in() -> Profiles {
 fn mode(media: &str, width: u32, height: u32, fps: i32) -> Mode {
     Mode {
         media: media.to_owned(),
+        formats: Vec::new(),
         width: Span {
             min: width,
             max: width,
@@ -40,7 +54,18 @@ fn camera(device: &str, modes: Vec<Mode>) -> CameraDevice {
     }
 }
 
-/// A machine with every element but those named.
+/// Elements that only a board with an encoder has.
+const OF_BOARDS: [&str; 7] = [
+    "libcamerasrc",
+    "mpph264enc",
+    "nvv4l2h264enc",
+    "v4l2h264enc",
+    "vah264enc",
+    "vah264lpenc",
+    "vpuenc_h264",
+];
+
+/// A PC with every element but those named.
 fn machine(cameras: Vec<CameraDevice>, without: &[&str]) -> Hardware {
     let elements = built_in()
         .iter()
@@ -51,8 +76,13 @@ fn machine(cameras: Vec<CameraDevice>, without: &[&str]) -> Hardware {
                 .collect::<Vec<_>>()
         })
         .filter(|element| !without.contains(&element.as_str()))
+        .filter(|element| !OF_BOARDS.contains(&element.as_str()))
         .collect();
-    Hardware { cameras, elements }
+    Hardware {
+        cameras,
+        elements,
+        ..Hardware::default()
+    }
 }
 
 /// What a usual USB 2 camera offers.
@@ -67,18 +97,6 @@ fn usb_camera() -> CameraDevice {
             mode("video/x-h264", 1280, 720, 30),
         ],
     )
-}
-
-/// The test picture stands in for a camera: it has to be encoded as one.
-#[test]
-fn the_software_encoders_are_the_same_everywhere() {
-    let encoders = |text: &str| {
-        let profile: toml::Table = toml::from_str(text).unwrap();
-        profile["encoder"].as_array().unwrap().clone()
-    };
-    let test = encoders(include_str!("../../../pipelines/test.toml"));
-    let v4l2 = encoders(include_str!("../../../pipelines/v4l2.toml"));
-    assert_eq!(test, v4l2);
 }
 
 #[test]
@@ -179,11 +197,10 @@ fn auto_takes_a_camera_and_never_the_test_picture() {
     );
 
     // Plugins can be installed at once, a camera has to be bought.
+    let mut camera = usb_camera();
+    camera.modes.retain(|mode| mode.media != "video/x-h264");
     let error = built_in()
-        .plan(
-            &auto,
-            &machine(vec![usb_camera()], &["x264enc", "openh264enc"]),
-        )
+        .plan(&auto, &machine(vec![camera], &["x264enc", "openh264enc"]))
         .unwrap_err();
     assert!(
         matches!(
@@ -277,7 +294,8 @@ fn the_mode_that_comes_nearest_is_chosen() {
             height,
             framerate,
         };
-        capture::choose(modes, &["video/x-raw", "image/jpeg"], wanted).map(|one| one.to_string())
+        let kinds = ["video/x-raw", "image/jpeg"].map(of);
+        capture::choose(modes, &kinds, wanted).map(|(_, one)| one.to_string())
     };
     let modes = usb_camera().modes;
     for ((width, height, framerate), expected) in [
@@ -314,6 +332,7 @@ fn ranges_and_fractions_of_rates_are_understood() {
     }
     let ranged = Mode {
         media: "video/x-raw".into(),
+        formats: Vec::new(),
         width: span(16, 4096),
         height: span(16, 2160),
         rates: vec![span((1, 1), (60, 1))],
@@ -323,7 +342,7 @@ fn ranges_and_fractions_of_rates_are_understood() {
         height: 720,
         framerate: 25,
     };
-    let taken = capture::choose(&[ranged], &["video/x-raw"], wanted).unwrap();
+    let (_, taken) = capture::choose(&[ranged], &[of("video/x-raw")], wanted).unwrap();
     assert_eq!(taken.caps(), ",width=1280,height=720,framerate=25/1");
 
     let ntsc = Mode {
@@ -338,7 +357,7 @@ fn ranges_and_fractions_of_rates_are_understood() {
         framerate: 30,
         ..wanted
     };
-    let taken = capture::choose(&[ntsc], &["video/x-raw"], wanted).unwrap();
+    let (_, taken) = capture::choose(&[ntsc], &[of("video/x-raw")], wanted).unwrap();
     assert_eq!(taken.rate, (30000, 1001));
     assert_eq!(taken.to_string(), "video/x-raw 1280×720 at 29.97 fps");
 }
@@ -360,7 +379,8 @@ fn files_replace_and_add() {
         .iter()
         .map(|profile| profile.name.as_str())
         .collect();
-    assert_eq!(names, ["bench", "test", "v4l2"]);
+    assert_eq!(names.len(), BUILT_IN.len() + 1);
+    assert!(names.is_sorted() && names.contains(&"bench"), "{names:?}");
     let plan = profiles
         .plan(&config("[camera]\nprofile = 'test'"), &machine(vec![], &[]))
         .unwrap();
@@ -374,13 +394,24 @@ fn an_unknown_profile_is_told_with_those_that_there_are() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "camera.profile: there is no profile \"tset\"; did you mean \"test\"?; there are: auto, test, v4l2"
+        "camera.profile: there is no profile \"tset\"; did you mean \"test\"?; there are: auto, h264, imx8, jetson, \
+         libcamera, raspberry-pi, raspberry-pi-usb, rockchip, test, v4l2, va"
     );
 }
 
 #[test]
 fn a_faulty_profile_is_told_with_file_and_key() {
-    let (_, good) = BUILT_IN[0];
+    let text = |name: &str| {
+        let found = BUILT_IN.iter().find(|(file, _)| *file == name);
+        found.unwrap().1
+    };
+    let (_, encoders) = text("v4l2.toml").split_once("[[encoder]]").unwrap();
+    let own = text("test.toml")
+        .lines()
+        .filter(|line| !line.starts_with("like"));
+    let own = own.collect::<Vec<_>>().join("\n");
+    let good = format!("{own}\n[[encoder]]{encoders}");
+    Profile::parse("my.toml", &good).unwrap();
     for (from, to, told) in [
         (
             "description",
@@ -409,6 +440,36 @@ fn a_faulty_profile_is_told_with_file_and_key() {
             "name: found \"Test!\"",
         ),
         ("name = \"test\"", "name = \"auto\"", "not \"auto\""),
+        (
+            "name = \"test\"",
+            "name = \"test\"\ncamera = \"usb\"",
+            "camera: found \"usb\", allowed: \"v4l2\" or",
+        ),
+        (
+            "bitrate_property = \"bitrate\"\nbitrate_unit = 1000",
+            "bitrate_property = \"bitrate\"\nv4l2_controls = true",
+            "encoder[0].bitrate_property: is given beside v4l2_controls",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "longest_keyframe_interval = 0.0",
+            "longest_keyframe_interval: found 0, allowed: seconds",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "most = { width = 1 }",
+            "missing field `height`",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "scale = \"videoscale ! {level}\"",
+            "encoder[0].scale: unknown placeholder {level}",
+        ),
+        (
+            "[[source]]\n",
+            "[[source]]\nformat = \"NV12\"\n",
+            "source[0].format: is given without media",
+        ),
         (
             "[\"videotestsrc\", \"timeoverlay\"]",
             "[\"nosuch\"]",
@@ -451,8 +512,8 @@ proptest! {
     ) {
         let modes: Vec<Mode> = offers.iter().map(|(w, h, f)| mode("video/x-raw", *w, *h, *f)).collect();
         let wanted = Wanted { width, height, framerate };
-        match capture::choose(&modes, &["video/x-raw"], wanted) {
-            Some(taken) => prop_assert!(offers.contains(&(taken.width, taken.height, taken.rate.0))),
+        match capture::choose(&modes, &[of("video/x-raw")], wanted) {
+            Some((_, taken)) => prop_assert!(offers.contains(&(taken.width, taken.height, taken.rate.0))),
             None => prop_assert!(offers.iter().all(|(_, _, fps)| *fps <= 0)),
         }
     }

@@ -267,7 +267,7 @@ async fn the_first_frame_after_a_rest_is_a_keyframe() {
         })
         .await;
         while seen.try_recv().is_ok() {}
-        pipeline::request_keyframe(&run.pipeline.0);
+        encoder::request_keyframe(&run.pipeline.0, &run.commands.keyframes).expect("it obeys");
         valve.open();
         let first = timeout(PATIENCE, seen.recv()).await.expect("in time");
         assert_eq!(first, Some(true), "a keyframe");

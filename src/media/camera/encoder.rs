@@ -1,0 +1,198 @@
+//! What a running encoder is told: its bitrate, and that a keyframe is wanted. How, its profile says.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use gst::prelude::*;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, warn};
+
+use super::{on_blocking_thread, pipeline::ENCODER};
+use crate::media::{
+    profile::{BitrateControl, Commands, KeyframeControl},
+    v4l2,
+};
+
+/// Between two keyframes that are asked for otherwise than by GStreamer's event, which is bounded by the element's
+/// `min-force-key-unit-interval`.
+const APART: Duration = Duration::from_millis(250);
+
+/// Hands requests to the encoder one at a time, off the threads that made them, and never many in a row.
+///
+/// Those from before its first frame fall away: that frame is a keyframe anyway. In 1.22 an encoder that is
+/// asked for its first frame remembers the keyframe at a time before its segment is known, for x264enc
+/// 1000 hours ahead, and throttles every later request until then: whoever joined after a restart of the
+/// camera would wait for the next keyframe in turn.
+pub fn request_keyframes(
+    wanted: Arc<Notify>,
+    commands: &Commands,
+    pipeline: &gst::Pipeline,
+) -> impl Future<Output = ()> + use<> {
+    let (how, pipeline) = (commands.keyframes.clone(), pipeline.downgrade());
+    let told = Arc::new(AtomicBool::new(false));
+    async move {
+        let mut next = Instant::now();
+        loop {
+            wanted.notified().await;
+            if how != KeyframeControl::Event {
+                sleep_until(next).await;
+                next = Instant::now() + APART;
+            }
+            let Some(pipeline) = pipeline.upgrade() else {
+                return;
+            };
+            let (told, how) = (told.clone(), how.clone());
+            on_blocking_thread(move || {
+                if let Err(error) = request_keyframe(&pipeline, &how)
+                    && !told.swap(true, Ordering::Relaxed)
+                {
+                    warn!(
+                        event = "keyframes-not-commanded",
+                        %error,
+                        "the encoder takes no request for a keyframe: who joins waits for the next one in turn; a shorter \
+                         [encoder] keyframe_interval shortens that"
+                    );
+                }
+            })
+            .await;
+        }
+    }
+}
+
+/// Keeps the encoder at the bitrate that is wanted, in bit/s, where it can be changed.
+pub fn follow_bitrate(
+    mut wanted: watch::Receiver<Option<u32>>,
+    commands: &Commands,
+    pipeline: &gst::Pipeline,
+) -> impl Future<Output = ()> + use<> {
+    let (control, pipeline) = (commands.bitrate.clone(), pipeline.downgrade());
+    let told = Arc::new(AtomicBool::new(false));
+    async move {
+        let Some(control) = control else { return };
+        loop {
+            let bitrate = *wanted.borrow_and_update();
+            let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
+                return;
+            };
+            if let Some(bitrate) = bitrate {
+                let (control, told) = (control.clone(), told.clone());
+                on_blocking_thread(move || {
+                    if let Err(why) = set_bitrate(&encoder, &control, bitrate)
+                        && !told.swap(true, Ordering::Relaxed)
+                    {
+                        warn!(
+                            event = "bitrate-not-commanded",
+                            why, "the encoder's bitrate cannot be changed: it stays"
+                        );
+                    }
+                })
+                .await;
+            }
+            if wanted.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn set_bitrate(
+    encoder: &gst::Element,
+    control: &BitrateControl,
+    bitrate: u32,
+) -> Result<(), String> {
+    match control {
+        BitrateControl::V4l2 => {
+            let bitrate = i32::try_from(bitrate).unwrap_or(i32::MAX);
+            command(encoder, v4l2::Control::Bitrate, bitrate).map_err(|error| error.to_string())
+        }
+        BitrateControl::Property { name, unit } => {
+            set_steps(encoder, name, bitrate.div_ceil(*unit))
+        }
+    }
+}
+
+/// Sets what the property can hold: it may be of any whole type.
+fn set_steps(encoder: &gst::Element, name: &str, steps: u32) -> Result<(), String> {
+    let property = encoder
+        .find_property(name)
+        .ok_or_else(|| format!("it has no property {name:?}"))?;
+    let steps = i64::from(steps)
+        .to_value()
+        .transform_with_type(property.value_type())
+        .map_err(|_| format!("its property {name:?} is no whole number"))?;
+    encoder.set_property_from_value(name, &steps);
+    Ok(())
+}
+
+/// Asks the encoder itself. On the way up from the appsink the request would meet h264parse, which keeps it: 1.22's
+/// takes it away from under its own streaming thread, which has it in hand (seen as "gst_event_get_seqnum: assertion
+/// 'GST_IS_EVENT (event)' failed", once in ten thousand joins). Only where the profile does not name its encoder there
+/// is no other way.
+pub fn request_keyframe(pipeline: &gst::Pipeline, how: &KeyframeControl) -> io::Result<()> {
+    let sink = pipeline.by_name("video");
+    let Some(end) = sink.and_then(|sink| sink.static_pad("sink")) else {
+        return Ok(());
+    };
+    if end.current_caps().is_none() {
+        return Ok(());
+    }
+    let encoder = pipeline.by_name(ENCODER);
+    match (how, &encoder) {
+        (KeyframeControl::V4l2, Some(encoder)) => {
+            return command(encoder, v4l2::Control::ForceKeyFrame, 1);
+        }
+        (KeyframeControl::Signal(name), Some(encoder)) => return signal(encoder, name),
+        (_, None) | (KeyframeControl::Event, _) => {}
+    }
+    let event = gst_video::UpstreamForceKeyUnitEvent::builder()
+        .all_headers(true)
+        .build();
+    match encoder.and_then(|encoder| encoder.static_pad("src")) {
+        Some(own) => own.send_event(event),
+        None => end.push_event(event),
+    };
+    Ok(())
+}
+
+fn signal(encoder: &gst::Element, name: &str) -> io::Result<()> {
+    let known = glib::subclass::signal::SignalId::lookup(name, encoder.type_());
+    let fits = known.is_some_and(|signal| {
+        let query = signal.query();
+        query.param_types().is_empty() && query.return_type() == glib::Type::UNIT
+    });
+    if !fits {
+        let why = format!("it has no signal {name:?} without arguments");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    encoder.emit_by_name::<()>(name, &[]);
+    Ok(())
+}
+
+/// Sets a control of the device that a V4L2 element has open. One that is closed at this moment needs no command:
+/// it begins anew.
+pub fn command(encoder: &gst::Element, control: v4l2::Control, value: i32) -> io::Result<()> {
+    let has_it = encoder
+        .find_property("device-fd")
+        .is_some_and(|property| property.value_type() == i32::static_type());
+    if !has_it {
+        let why = "the profile commands it by V4L2 controls, and it is no V4L2 element";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    let device: i32 = encoder.property("device-fd");
+    if device < 0 {
+        return Ok(());
+    }
+    debug!(?control, value, "VIDIOC_S_CTRL");
+    v4l2::set(device, control, value).map_err(|error| {
+        io::Error::new(error.kind(), format!("VIDIOC_S_CTRL({control:?}): {error}"))
+    })
+}
