@@ -248,6 +248,7 @@ mod tests {
             camera.state = CameraState::Live;
             camera.picture = Some(Picture {
                 adjustable: true,
+                has_second: true,
                 profile: "v4l2".into(),
                 device: Some("/dev/video0".into()),
                 encoder: "x264".into(),

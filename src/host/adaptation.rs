@@ -113,6 +113,8 @@ pub struct Adaptation {
     asked: Rates,
     /// Encoders can be told another bitrate while they run.
     adjustable: bool,
+    /// The picture's profile can encode a second rendition.
+    has_second: bool,
     first: u32,
     second: u32,
     watchers: BTreeMap<BranchId, Watcher>,
@@ -139,6 +141,7 @@ impl Adaptation {
         Self {
             asked: rates,
             adjustable: true,
+            has_second: true,
             first: rates.first.1,
             second: rates.second.map_or(0, |(_, most)| most),
             watchers: BTreeMap::new(),
@@ -156,10 +159,21 @@ impl Adaptation {
         }
     }
 
+    /// Whether the picture's profile can encode a second rendition beside the first.
+    pub fn has_second(&mut self, has_second: bool, now: Instant) {
+        if std::mem::replace(&mut self.has_second, has_second) != has_second {
+            if !has_second {
+                self.show_all_the_first();
+            }
+            self.settle(now);
+        }
+    }
+
     /// What can be encoded at present.
     fn rates(&self) -> Rates {
         let possible = |(least, most)| (if self.adjustable { least } else { most }, most);
-        let second = self.asked.second.filter(|_| self.second_again.is_none());
+        let is_possible = self.has_second && self.second_again.is_none();
+        let second = self.asked.second.filter(|_| is_possible);
         Rates {
             first: possible(self.asked.first),
             second: second.map(possible),
@@ -171,6 +185,11 @@ impl Adaptation {
     /// first.
     pub fn without_second(&mut self, now: Instant) {
         self.second_again = Some(now + SECOND_AGAIN);
+        self.show_all_the_first();
+        self.settle(now);
+    }
+
+    fn show_all_the_first(&mut self) {
         for (branch, watcher) in &mut self.watchers {
             if watcher.rendition == Rendition::Second {
                 watcher.rendition = Rendition::First;
@@ -182,7 +201,6 @@ impl Adaptation {
             }
             watcher.on_trial = false;
         }
-        self.settle(now);
     }
 
     /// Whether viewers are shown the camera's picture. Of a slate of two pictures a second an estimator learns that little

@@ -217,6 +217,7 @@ impl Host {
                     let picture = self.camera_status.borrow().picture.clone();
                     if let Some(picture) = picture {
                         self.adaptation.adjustable(picture.adjustable, now());
+                        self.adaptation.has_second(picture.has_second, now());
                     }
                 }
             }

@@ -259,6 +259,32 @@ fn an_encoder_that_cannot_be_told_is_not_told_either_when_the_second_is_tried_ag
 }
 
 #[test]
+fn a_profile_without_a_second_rendition_is_not_asked_for_one() {
+    let mut talk = Talk::new(RATES, 1);
+    for bandwidth in [2_200_000, 900_000, 500_000, 200_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert!(talk.adaptation.wants_second());
+    // The camera was exchanged for one that encodes by itself.
+    talk.adaptation.has_second(false, talk.now);
+    assert_eq!(
+        shown(&talk.decisions()),
+        [(0, Rendition::First, Why::Retry)]
+    );
+    talk.pass(SECOND_AGAIN + STEP);
+    for bandwidth in [200_000, 150_000, 200_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert!(!talk.adaptation.wants_second());
+    // And for one that lets itself be encoded.
+    talk.adaptation.has_second(true, talk.now);
+    for bandwidth in [200_000, 150_000, 200_000] {
+        talk.estimate(0, bandwidth);
+    }
+    assert!(talk.adaptation.wants_second());
+}
+
+#[test]
 fn without_a_second_rendition_the_slow_are_given_fewer_pictures() {
     let rates = Rates {
         second: None,

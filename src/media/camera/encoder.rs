@@ -12,7 +12,7 @@ use std::{
 use gst::prelude::*;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{debug, warn};
 
@@ -21,6 +21,9 @@ use crate::media::{
     profile::{BitrateControl, Commands, KeyframeControl},
     v4l2,
 };
+
+/// How soon an encoder's device may be open that is not yet.
+const OPENS_WITHIN: Duration = Duration::from_millis(100);
 
 /// Between two keyframes that are asked for otherwise than by GStreamer's event, which is bounded by the element's
 /// `min-force-key-unit-interval`.
@@ -52,7 +55,9 @@ pub fn request_keyframes(
             };
             let (told, how) = (told.clone(), how.clone());
             on_blocking_thread(move || {
+                // One whose device is not open yet begins with a keyframe.
                 if let Err(error) = request_keyframe(&pipeline, &how)
+                    && error.kind() != io::ErrorKind::NotConnected
                     && !told.swap(true, Ordering::Relaxed)
                 {
                     warn!(
@@ -75,7 +80,7 @@ pub fn follow_bitrate(
     pipeline: &gst::Pipeline,
 ) -> impl Future<Output = ()> + use<> {
     let (control, pipeline) = (commands.bitrate.clone(), pipeline.downgrade());
-    let told = Arc::new(AtomicBool::new(false));
+    let mut told = false;
     async move {
         let Some(control) = control else { return };
         loop {
@@ -83,36 +88,38 @@ pub fn follow_bitrate(
             let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
                 return;
             };
+            let mut again = None;
             if let Some(bitrate) = bitrate {
-                let (control, told) = (control.clone(), told.clone());
-                on_blocking_thread(move || {
-                    if let Err(why) = set_bitrate(&encoder, &control, bitrate)
-                        && !told.swap(true, Ordering::Relaxed)
-                    {
-                        warn!(
-                            event = "bitrate-not-commanded",
-                            why, "the encoder's bitrate cannot be changed: it stays"
-                        );
+                let control = control.clone();
+                let outcome =
+                    on_blocking_thread(move || set_bitrate(&encoder, &control, bitrate)).await;
+                match outcome {
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                        again = Some(OPENS_WITHIN);
                     }
-                })
-                .await;
+                    Err(error) if !std::mem::replace(&mut told, true) => warn!(
+                        event = "bitrate-not-commanded",
+                        %error, "the encoder's bitrate cannot be changed: it stays"
+                    ),
+                    Ok(()) | Err(_) => {}
+                }
             }
-            if wanted.changed().await.is_err() {
+            let changed = tokio::select! {
+                changed = wanted.changed() => changed,
+                () = sleep(again.unwrap_or_default()), if again.is_some() => Ok(()),
+            };
+            if changed.is_err() {
                 return;
             }
         }
     }
 }
 
-fn set_bitrate(
-    encoder: &gst::Element,
-    control: &BitrateControl,
-    bitrate: u32,
-) -> Result<(), String> {
+fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) -> io::Result<()> {
     match control {
         BitrateControl::V4l2 => {
             let bitrate = i32::try_from(bitrate).unwrap_or(i32::MAX);
-            command(encoder, v4l2::Control::Bitrate, bitrate).map_err(|error| error.to_string())
+            command(encoder, v4l2::Control::Bitrate, bitrate)
         }
         BitrateControl::Property { name, unit } => {
             set_steps(encoder, name, bitrate.div_ceil(*unit))
@@ -121,14 +128,14 @@ fn set_bitrate(
 }
 
 /// Sets what the property can hold: it may be of any whole type.
-fn set_steps(encoder: &gst::Element, name: &str, steps: u32) -> Result<(), String> {
+fn set_steps(encoder: &gst::Element, name: &str, steps: u32) -> io::Result<()> {
     let property = encoder
         .find_property(name)
-        .ok_or_else(|| format!("it has no property {name:?}"))?;
+        .ok_or_else(|| unsupported(format!("it has no property {name:?}")))?;
     let steps = i64::from(steps)
         .to_value()
         .transform_with_type(property.value_type())
-        .map_err(|_| format!("its property {name:?} is no whole number"))?;
+        .map_err(|_| unsupported(format!("its property {name:?} is no whole number")))?;
     encoder.set_property_from_value(name, &steps);
     Ok(())
 }
@@ -170,29 +177,74 @@ fn signal(encoder: &gst::Element, name: &str) -> io::Result<()> {
         query.param_types().is_empty() && query.return_type() == glib::Type::UNIT
     });
     if !fits {
-        let why = format!("it has no signal {name:?} without arguments");
-        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        return Err(unsupported(format!(
+            "it has no signal {name:?} without arguments"
+        )));
     }
     encoder.emit_by_name::<()>(name, &[]);
     Ok(())
 }
 
-/// Sets a control of the device that a V4L2 element has open. One that is closed at this moment needs no command:
-/// it begins anew.
+/// Sets a control of the device that a V4L2 element has open; `NotConnected` while it has none.
 pub fn command(encoder: &gst::Element, control: v4l2::Control, value: i32) -> io::Result<()> {
-    let has_it = encoder
+    let has_one = encoder
         .find_property("device-fd")
         .is_some_and(|property| property.value_type() == i32::static_type());
-    if !has_it {
+    if !has_one {
         let why = "the profile commands it by V4L2 controls, and it is no V4L2 element";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        return Err(unsupported(why.to_owned()));
     }
     let device: i32 = encoder.property("device-fd");
     if device < 0 {
-        return Ok(());
+        return Err(io::ErrorKind::NotConnected.into());
     }
     debug!(?control, value, "VIDIOC_S_CTRL");
     v4l2::set(device, control, value).map_err(|error| {
         io::Error::new(error.kind(), format!("VIDIOC_S_CTRL({control:?}): {error}"))
     })
+}
+
+fn unsupported(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn element(factory: &str) -> gst::Element {
+        gst::init().unwrap();
+        gst::ElementFactory::make(factory).build().unwrap()
+    }
+
+    #[test]
+    fn a_property_takes_what_its_type_can_hold() {
+        let encoder = element("x264enc");
+        let bitrate = |name: &str, unit| BitrateControl::Property {
+            name: name.to_owned(),
+            unit,
+        };
+        set_bitrate(&encoder, &bitrate("bitrate", 1000), 700_500).unwrap();
+        assert_eq!(encoder.property::<u32>("bitrate"), 701);
+        let error = set_bitrate(&encoder, &bitrate("nosuch", 1), 700_000).unwrap_err();
+        assert_eq!(error.to_string(), "it has no property \"nosuch\"");
+    }
+
+    #[test]
+    fn only_a_signal_without_arguments_is_emitted() {
+        let muxer = element("splitmuxsink");
+        signal(&muxer, "split-now").unwrap();
+        for name in ["split-at-running-time", "no such one"] {
+            let error = signal(&muxer, name).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_element_that_is_no_v4l2_device_is_told_from_one_that_is_closed() {
+        let error = command(&element("x264enc"), v4l2::Control::Bitrate, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        let error = command(&element("v4l2sink"), v4l2::Control::Bitrate, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    }
 }

@@ -143,6 +143,7 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
             device: plan.device,
             encoder: plan.encoder,
             adjustable: plan.text.commands.bitrate.is_some(),
+            has_second: plan.text.second.is_some(),
         },
         sound: plan.text.audio,
         second: plan.text.second.map(|launch| Recipe {

@@ -150,6 +150,8 @@ pub struct Picture {
     pub encoder: String,
     /// Whether its bitrate can be changed while it runs.
     pub adjustable: bool,
+    /// Whether a second rendition can be encoded beside it.
+    pub has_second: bool,
 }
 
 /// How the camera is.
