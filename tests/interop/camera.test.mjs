@@ -138,3 +138,33 @@ test("a camera that nothing helps ends the process in order", async (t) => {
   assert.match(stage.daemon.log, /does not stop/);
   await until("the lobby to hear of it", 5000, () => stage.lobby.stream === null || stage.lobby.stream === undefined);
 });
+
+/** One that obeys nobody: a keyframe every two seconds, whatever is asked of it. */
+const OWN_ENCODER = `
+name = "camera"
+description = "of a test"
+[[source]]
+media = "video/x-h264"
+elements = ["videotestsrc", "x264enc"]
+launch = """
+videotestsrc is-live=true ! video/x-raw,format=I420,width={width},height={height},framerate={framerate}/1
+! x264enc tune=zerolatency speed-preset=ultrafast bframes=0 key-int-max=30 min-force-key-unit-interval=3600000000000
+! video/x-h264,profile=constrained-baseline
+"""
+`;
+
+test("what a camera encodes by itself is sent as it is, and who joins waits for its next keyframe", async (t) => {
+  const setting = await profile(t, "camera", "identity");
+  await writeFile(path.join(setting.dir, "pipelines", "camera.toml"), OWN_ENCODER);
+  const stage = await Stage.set(t, setting);
+  for (const name of ["first", "second"]) {
+    const viewer = await stage.watcher(name);
+    await viewer.firstFrame();
+    await viewer.moves({ times: 3 });
+    const { video } = await viewer.report();
+    assert.deepEqual([video.width, video.height], [320, 180]);
+    assert.deepEqual(await viewer.complaints(), []);
+  }
+  assert.match(stage.daemon.log, /camera gives its picture.*the camera's own/);
+  assert.doesNotMatch(stage.daemon.log, /camera-restart|not-commanded| (WARN|ERROR) /);
+});

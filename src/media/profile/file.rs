@@ -62,6 +62,9 @@ pub struct Profile {
     /// Where it was read from.
     #[serde(skip)]
     pub(super) file: String,
+    /// Whether it is one that is compiled in, or a copy that was installed with the program.
+    #[serde(skip)]
+    pub(super) is_built_in: bool,
 }
 
 /// Conditions for `auto`, beside that the profile's camera and elements are there.
@@ -190,6 +193,7 @@ impl Profile {
         let mut profile: Self =
             toml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
         file.clone_into(&mut profile.file);
+        profile.is_built_in = BUILT_IN.iter().any(|(_, built_in)| *built_in == text);
         profile.check().map_err(|why| invalid(file, why))?;
         if profile.like.is_none() {
             profile.is_whole().map_err(|why| invalid(file, why))?;

@@ -189,13 +189,10 @@ impl ProfileError {
     }
 }
 
-/// What the names of the built-in profiles' files begin with.
-const BUILT_IN_FILES: &str = "built-in pipelines/";
-
 impl Profile {
     /// What `auto` goes by: the priority, and whether the file is the owner's.
     fn rank(&self) -> (i64, bool) {
-        (self.priority(), !self.file.starts_with(BUILT_IN_FILES))
+        (self.priority(), !self.is_built_in)
     }
 
     fn with_file(&self) -> String {
@@ -213,7 +210,7 @@ impl Profiles {
         let mut profiles: Vec<Profile> = Vec::new();
         let built_in = BUILT_IN
             .iter()
-            .map(|(name, text)| (format!("{BUILT_IN_FILES}{name}"), (*text).to_owned()));
+            .map(|(name, text)| (format!("built-in pipelines/{name}"), (*text).to_owned()));
         for (name, text) in built_in.chain(files.iter().cloned()) {
             let profile = Profile::parse(&name, &text)?;
             profiles.retain(|other| other.name != profile.name);

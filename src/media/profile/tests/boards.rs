@@ -345,6 +345,16 @@ fn of_two_that_fit_equally_the_owners_is_taken_and_of_two_owners_none() {
         "camera.profile: \"auto\" fits both \"mine\" (/usr/share/perch/pipelines/mine.toml) and \"yours\" \
          (/usr/share/perch/pipelines/yours.toml), of the same priority (10): name one in camera.profile, or change a priority"
     );
+    // What is installed beside the program is nobody's own.
+    let (_, v4l2) = BUILT_IN
+        .iter()
+        .find(|(name, _)| *name == "v4l2.toml")
+        .unwrap();
+    let installed = (
+        "/usr/share/perch/pipelines/v4l2.toml".to_owned(),
+        (*v4l2).to_owned(),
+    );
+    assert_eq!(plan(&[installed, one.clone()]).unwrap().profile, "mine");
     let lesser = owners("/usr/share/perch/pipelines/yours.toml", "yours", 9);
     assert_eq!(plan(&[one, lesser]).unwrap().profile, "mine");
 }

@@ -47,6 +47,7 @@ PACKAGECONFIG[mjpeg] = ",,,gstreamer1.0-plugins-good-jpeg"
 PACKAGECONFIG[openh264] = ",,,gstreamer1.0-plugins-bad-openh264"
 PACKAGECONFIG[test] = ",,,gstreamer1.0-plugins-base-audiotestsrc gstreamer1.0-plugins-base-opus gstreamer1.0-plugins-base-pango gstreamer1.0-plugins-base-videotestsrc"
 PACKAGECONFIG[v4l2] = ",,,gstreamer1.0-plugins-good-video4linux2,kernel-module-uvcvideo"
+PACKAGECONFIG[va] = ",,,gstreamer1.0-plugins-bad-va"
 PACKAGECONFIG[x264] = ",,,gstreamer1.0-plugins-ugly-x264"
 
 # The same target as everywhere, so that the image has what the other packages have.
