@@ -202,3 +202,42 @@ fn a_camera_faster_than_wanted_is_slowed_down() {
     let took = (last - first).mseconds();
     assert!(took >= 600, "20 frames in {took} ms");
 }
+
+/// Elements that are on boards only are missing here, and nothing else is wrong.
+#[test]
+fn every_launch_text_can_be_read() {
+    gst::init().unwrap();
+    let profiles = Profiles::new(&[]).unwrap();
+    for profile in profiles.iter() {
+        let hardware = Hardware {
+            elements: profile.elements(true).map(str::to_owned).collect(),
+            ..Hardware::default()
+        };
+        let wanted = format!(
+            "[camera]\nprofile = '{}'\ndevice = 'any'\n[audio]\nenabled = true",
+            profile.name
+        );
+        let plan = profiles.plan(&config(&wanted), &hardware).unwrap();
+        let second = plan.text.second.map(|second| format!("appsrc ! {second}"));
+        let texts = [Some(plan.text.video), plan.text.audio, second];
+        for text in texts.into_iter().flatten() {
+            let text = format!("{text} ! fakesink");
+            let mut context = gst::ParseContext::new();
+            let flags = gst::ParseFlags::empty();
+            let Err(error) = gst::parse::launch_full(&text, Some(&mut context), flags) else {
+                continue;
+            };
+            let missing = context.missing_elements();
+            assert!(
+                error.matches(gst::ParseError::NoSuchElement) && !missing.is_empty(),
+                "{error}: {text}"
+            );
+            for element in missing {
+                assert!(
+                    plan.elements.contains(&element.to_string()),
+                    "{element}: {text}"
+                );
+            }
+        }
+    }
+}
