@@ -128,6 +128,7 @@ fn the_example_is_a_profile_that_its_board_takes() {
             model: "Raspberry Pi 4 Model B Rev 1.4".into(),
             compatible: vec!["raspberrypi,4-model-b".into(), "brcm,bcm2711".into()],
         },
+        ..Hardware::default()
     };
     let text = "[embedded_lobby]\nenabled = true\n[audio]\nenabled = true";
     let config = Config::from_text(Path::new("perch.toml"), text).unwrap();

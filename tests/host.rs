@@ -472,7 +472,7 @@ async fn a_camera_that_fails_ends_the_host_and_names_the_camera() {
 async fn a_camera_whose_task_panics_ends_the_host() {
     let mut settings = CameraSettings::fixed(launch());
     let starts = AtomicU64::new(0);
-    settings.planning = Arc::new(move || match starts.fetch_add(1, Ordering::SeqCst) {
+    settings.planning = Arc::new(move |_| match starts.fetch_add(1, Ordering::SeqCst) {
         0 => Err(ProfileError::NoCamera { why: String::new() }),
         _ => panic!("on purpose"),
     });

@@ -7,6 +7,7 @@
 //! source ! opusenc ! appsink ─────────────────────▶ outlet "sound" ─┘
 //! ```
 
+mod avoidance;
 pub mod care;
 pub mod encoder;
 mod keeper;
@@ -19,6 +20,7 @@ pub mod status;
 mod valve;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -40,7 +42,7 @@ use super::{
     branch::Branch,
     certificate, devices, h264,
     ice::IceServers,
-    profile::{LaunchText, Plan, ProfileError},
+    profile::{Encoder, LaunchText, Plan, ProfileError},
 };
 use crate::{
     config::{Config, Ice, Idle},
@@ -48,7 +50,8 @@ use crate::{
 };
 
 /// How the launch text is found, anew for each start: hardware changes. Asks drivers: may block.
-pub type Planning = Arc<dyn Fn() -> Result<Plan, ProfileError> + Send + Sync>;
+/// It is told which encoders gave no picture.
+pub type Planning = Arc<dyn Fn(&BTreeSet<Encoder>) -> Result<Plan, ProfileError> + Send + Sync>;
 
 /// What went wrong with the camera, by what its caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +98,7 @@ impl CameraSettings {
             elements: Vec::new(),
             text,
         };
-        let planning: Planning = Arc::new(move || Ok(plan.clone()));
+        let planning: Planning = Arc::new(move |_| Ok(plan.clone()));
         Self {
             rehearsal: planning.clone(),
             planning,
@@ -124,8 +127,8 @@ impl From<&Config> for CameraSettings {
     fn from(config: &Config) -> Self {
         let (wanted, rehearsed) = (config.clone(), config.clone());
         Self {
-            planning: Arc::new(move || devices::plan(&wanted)),
-            rehearsal: Arc::new(move || devices::plan_without_hardware(&rehearsed)),
+            planning: Arc::new(move |avoided| devices::plan(&wanted, avoided)),
+            rehearsal: Arc::new(move |_| devices::plan_without_hardware(&rehearsed)),
             idle: config.camera.idle,
             framerate: config.camera.framerate,
             keyframe_interval: Some(config.encoder.keyframe_interval),

@@ -2,7 +2,7 @@
 //! nothing; the choices are [`super::profile`]'s.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     env, fmt, fs, io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use gst::prelude::*;
 use rustix::fs::major;
 
 use super::profile::{
-    Board, CameraDevice, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span,
+    Board, CameraDevice, Encoder, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span,
 };
 use crate::config::Config;
 
@@ -38,9 +38,12 @@ pub(super) const ANY_CAMERA: &str = "any";
 
 /// The launch text for this configuration on this machine, found anew at every call. Probes the
 /// cameras: call it off the loop, after `gst::init`.
-pub fn plan(config: &Config) -> Result<Plan, ProfileError> {
+///
+/// `avoided`: encoders that gave no picture.
+pub fn plan(config: &Config, avoided: &BTreeSet<Encoder>) -> Result<Plan, ProfileError> {
     let profiles = profiles()?;
-    let hardware = hardware(&profiles);
+    let mut hardware = hardware(&profiles);
+    hardware.avoided.clone_from(avoided);
     profiles.plan(&with_resolved_device(config), &hardware)
 }
 
@@ -51,6 +54,7 @@ pub fn plan_without_hardware(config: &Config) -> Result<Plan, ProfileError> {
         cameras: Vec::new(),
         elements: installed(&profiles),
         board: board(Path::new(DEVICE_TREE)),
+        ..Hardware::default()
     };
     let mut config = config.clone();
     if config.camera.device.is_empty() {
@@ -110,6 +114,7 @@ pub fn hardware(profiles: &Profiles) -> Hardware {
         cameras: cameras(),
         elements: installed(profiles),
         board: board(Path::new(DEVICE_TREE)),
+        ..Hardware::default()
     }
 }
 

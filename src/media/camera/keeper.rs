@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     CameraError, Planning,
+    avoidance::Avoidance,
     care::{Action, BUDGET, Care, Pace, Report, Seen, TICK},
     encoder,
     outlet::Outlet,
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     clock::{milliseconds, now},
     config::Idle,
-    media::{CameraEvent, MediaEvent, bus::About, h264},
+    media::{CameraEvent, MediaEvent, bus::About, h264, profile::Encoder},
     news,
 };
 
@@ -93,6 +94,7 @@ struct Keeping {
     hangs: bool,
     /// What elements have warned of since the start.
     warned: Vec<String>,
+    avoidance: Avoidance,
 }
 
 impl Keeper {
@@ -111,6 +113,7 @@ impl Keeper {
             slate: Slate::default(),
             hangs: false,
             warned: Vec::new(),
+            avoidance: Avoidance::default(),
         };
         keeping.keep().await;
     }
@@ -307,10 +310,11 @@ impl Keeping {
         self.number += 1;
         self.preparing = true;
         self.unwanted = false;
-        let (planning, number, taps) =
-            (self.it.planning.clone(), self.number, self.it.taps.clone());
-        self.work
-            .spawn_blocking(move || Done::Prepared(pipeline::prepare(&planning, number, &taps)));
+        let (planning, avoided) = (self.it.planning.clone(), self.avoidance.avoided().clone());
+        let (number, taps) = (self.number, self.it.taps.clone());
+        self.work.spawn_blocking(move || {
+            Done::Prepared(pipeline::prepare(&planning, &avoided, number, &taps))
+        });
     }
 
     fn stop(&mut self) {
@@ -321,6 +325,7 @@ impl Keeping {
             let state = self.care.status(None).state;
             if let CameraState::Stopping { fault: Some(fault) } = state {
                 self.it.taps.counters.count_restart(fault);
+                self.suspect(&run, fault);
             }
             self.hangs = true;
             self.work.spawn_blocking(move || {
@@ -332,6 +337,24 @@ impl Keeping {
             self.unwanted = true;
         } else {
             self.care.stopped(now());
+        }
+    }
+
+    /// Whether this run's end says something of its encoder.
+    fn suspect(&mut self, run: &Run, fault: Fault) {
+        if run.has_given_a_picture(&self.it.taps.counters) {
+            return self.avoidance.gave_a_picture();
+        }
+        let encoder = run.encoder();
+        let may_be_its_fault = matches!(fault, Fault::Failed | Fault::EncoderSilent);
+        if may_be_its_fault && self.avoidance.gave_nothing(&encoder) {
+            let Encoder { profile, name } = encoder;
+            warn!(
+                event = "encoder-avoided",
+                profile,
+                encoder = name,
+                "the encoder gives no picture: the next that fits is tried, until Perch is started anew"
+            );
         }
     }
 
@@ -375,6 +398,7 @@ impl Keeping {
         match outcome {
             Ok(run) => {
                 self.care.built();
+                self.avoidance.planned(&run.encoder());
                 self.tell_opened(Ok(()));
                 self.picture = Some(run.picture.clone());
                 news::show(&self.it.sound, run.sound.clone());

@@ -6,6 +6,7 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -28,7 +29,7 @@ use crate::media::{
     bus,
     devices::{is_node, no_camera},
     h264,
-    profile::{Commands, ProfileError},
+    profile::{Commands, Encoder, ProfileError},
 };
 
 /// What a profile calls its encoder.
@@ -76,6 +77,8 @@ pub enum Said {
 #[derive(Debug)]
 pub struct Run {
     pub number: u64,
+    /// Pictures that had been encoded before it.
+    began_at: u64,
     pub pipeline: Running,
     pub picture: Picture,
     /// Before the encoder; nothing where the profile does not name it.
@@ -85,6 +88,19 @@ pub struct Run {
     /// How the second rendition is made, where there may be one.
     pub second: Option<Recipe>,
     pub commands: Commands,
+}
+
+impl Run {
+    pub fn encoder(&self) -> Encoder {
+        Encoder {
+            profile: self.picture.profile.clone(),
+            name: self.picture.encoder.clone(),
+        }
+    }
+
+    pub fn has_given_a_picture(&self, counters: &CameraCounters) -> bool {
+        counters.encoded_frames.load(Ordering::Relaxed) > self.began_at
+    }
 }
 
 /// Why there is nothing to run.
@@ -108,8 +124,13 @@ pub struct Taps {
 
 /// Looks at the hardware, which may be another one than last time, and builds what fits it. Asks drivers:
 /// blocks. Nothing runs yet.
-pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unprepared> {
-    let plan = planning().map_err(|error| match error {
+pub fn prepare(
+    planning: &Planning,
+    avoided: &BTreeSet<Encoder>,
+    number: u64,
+    taps: &Taps,
+) -> Result<Run, Unprepared> {
+    let plan = planning(avoided).map_err(|error| match error {
         ProfileError::NoCamera { .. } => Unprepared::NoCamera(error.to_string()),
         error => Unprepared::Broken(CameraError::Profile(error)),
     })?;
@@ -137,6 +158,7 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
     watch_bus(&pipeline, number, taps.said.clone());
     Ok(Run {
         number,
+        began_at: taps.counters.encoded_frames.load(Ordering::Relaxed),
         pipeline: Running(pipeline),
         picture: Picture {
             profile: plan.profile,
@@ -157,7 +179,7 @@ pub fn prepare(planning: &Planning, number: u64, taps: &Taps) -> Result<Run, Unp
 
 /// What would be wrong with every start, found out without looking for a camera. Blocks.
 pub fn rehearse(planning: &Planning) -> Result<(), CameraError> {
-    match planning() {
+    match planning(&BTreeSet::new()) {
         Ok(_) | Err(ProfileError::NoCamera { .. }) => Ok(()),
         Err(error) => Err(CameraError::Profile(error)),
     }

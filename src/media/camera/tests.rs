@@ -24,7 +24,7 @@ fn settings() -> CameraSettings {
 fn behind(device: &Path) -> CameraSettings {
     let named = device.to_str().expect("a name").to_owned();
     CameraSettings {
-        planning: Arc::new(move || {
+        planning: Arc::new(move |_| {
             Ok(Plan {
                 device: Some(named.clone()),
                 ..planned(&format!("{SOURCE} ! {ENCODER}"))
@@ -147,7 +147,7 @@ async fn fails_and_comes_back(first: String, second: String) -> (Camera, Vec<Fra
     crate::media::init().expect("GStreamer starts");
     let (events, mut reports) = mpsc::unbounded_channel();
     let starts = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let planning: Planning = Arc::new(move || {
+    let planning: Planning = Arc::new(move |_| {
         let number = starts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Ok(planned(if number == 0 { &first } else { &second }))
     });
@@ -194,6 +194,34 @@ fn assert_watchable(frames: &[Frame]) {
     assert!(!last.key, "and then the camera: {last:?}");
 }
 
+/// As on a board whose driver is there and whose firmware has crashed.
+#[tokio::test]
+async fn an_encoder_that_never_gives_a_picture_is_passed_over() {
+    crate::media::init().expect("GStreamer starts");
+    let (events, _reports) = mpsc::unbounded_channel();
+    let crashed = format!("{ENCODER} ! identity error-after=1");
+    let planning: Planning = Arc::new(move |avoided| {
+        let is_avoided = avoided.iter().any(|encoder| encoder.name == "hard");
+        let (encoder, launch) = if is_avoided {
+            ("soft", ENCODER)
+        } else {
+            ("hard", crashed.as_str())
+        };
+        Ok(Plan {
+            encoder: encoder.to_owned(),
+            ..planned(&format!("{SOURCE} ! {launch}"))
+        })
+    });
+    let settings = CameraSettings {
+        planning,
+        ..settings()
+    };
+    let camera = Camera::open(settings, events).await.expect("it is built");
+    let status = until(&camera, is_live).await;
+    assert_eq!(status.picture.expect("a picture").encoder, "soft");
+    camera.stop().await;
+}
+
 #[tokio::test]
 async fn a_camera_that_fails_comes_back_through_the_same_outlet() {
     let broken = format!("{SOURCE} ! identity error-after=40 ! {ENCODER}");
@@ -235,7 +263,7 @@ async fn a_camera_of_another_profile_is_told_of() {
     let encoder = ENCODER.replace("ultrafast", "superfast");
     let main = format!("{SOURCE} ! {encoder} ! video/x-h264,profile=main");
     let settings = CameraSettings {
-        planning: Arc::new(move || Ok(planned(&main))),
+        planning: Arc::new(move |_| Ok(planned(&main))),
         ..settings()
     };
     let camera = Camera::open(settings, events).await.expect("it is built");
@@ -310,7 +338,7 @@ async fn sound_that_fails_is_no_fault_of_the_picture() {
             .into(),
     );
     let settings = CameraSettings {
-        planning: Arc::new(move || Ok(plan.clone())),
+        planning: Arc::new(move |_| Ok(plan.clone())),
         sound: true,
         ..settings()
     };
@@ -351,11 +379,12 @@ async fn runs_leave_no_descriptors_and_no_threads() {
         counters,
         said: says,
     };
-    let planning: Planning = Arc::new(|| Ok(planned(&format!("{SOURCE} ! {ENCODER}"))));
+    let planning: Planning = Arc::new(|_| Ok(planned(&format!("{SOURCE} ! {ENCODER}"))));
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).map(Iterator::count);
     let mut before = None;
     for number in 0..20 {
-        let run = pipeline::prepare(&planning, number, &taps).expect("it is built");
+        let run =
+            pipeline::prepare(&planning, &BTreeSet::new(), number, &taps).expect("it is built");
         assert!(pipeline::play(&run.pipeline.0));
         let heard = timeout(PATIENCE, said.recv()).await.expect("in time");
         assert!(

@@ -1,7 +1,7 @@
 //! Whether a profile fits a machine and a configuration, and with which of its alternatives. Pure.
 
 use super::{
-    CameraDevice, Capture, Hardware, LaunchText, Plan, ProfileError,
+    CameraDevice, Capture, Encoder, Hardware, LaunchText, Plan, ProfileError,
     capture::{self, Wanted},
     file::{Alternative, Profile},
     launch,
@@ -207,12 +207,18 @@ impl Profile {
     /// The first that is installed and can do what is wanted.
     fn encoder(&self, config: &Config, hardware: &Hardware) -> Result<&Alternative, ProfileError> {
         let first = self.first_installed("encoder", &self.encoder, hardware)?;
+        let is_avoided = |encoder: &Alternative| {
+            let is_it = |it: &Encoder| it.profile == self.name && it.name == encoder.name;
+            hardware.avoided.iter().any(is_it)
+        };
         let able = self
             .installed(&self.encoder, hardware)
-            .find(|encoder| encoder.excess(config).is_none());
+            .find(|encoder| encoder.excess(config).is_none() && !is_avoided(encoder));
         able.ok_or_else(|| ProfileError::Unfit {
             profile: self.name.clone(),
-            why: first.excess(config).unwrap_or_default(),
+            why: first
+                .excess(config)
+                .unwrap_or_else(|| format!("the encoder {} gave no picture", first.name)),
         })
     }
 

@@ -10,7 +10,10 @@ mod launch;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+};
 
 use crate::config::Config;
 
@@ -62,13 +65,22 @@ pub enum KeyframeControl {
     V4l2,
 }
 
+/// One profile's encoder, by their names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Encoder {
+    pub profile: String,
+    pub name: String,
+}
+
 /// What the machine has, as far as a profile may ask.
 #[derive(Debug, Clone, Default)]
 pub struct Hardware {
     pub cameras: Vec<CameraDevice>,
     /// The names of the GStreamer elements that are installed.
-    pub elements: std::collections::HashSet<String>,
+    pub elements: HashSet<String>,
     pub board: Board,
+    /// Encoders that are there and gave no picture: taken only where there is no other.
+    pub avoided: BTreeSet<Encoder>,
 }
 
 /// What the device tree says of the board; nothing where there is no device tree.
@@ -231,6 +243,16 @@ impl Profiles {
     /// The launch text for this configuration on this machine. `auto` takes the profile of the
     /// highest priority that fits; of two with the same, the owner's before a built-in one.
     pub fn plan(&self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
+        let plan = self.plan_with_all(config, hardware);
+        if plan.is_ok() || hardware.avoided.is_empty() {
+            return plan;
+        }
+        let mut hardware = hardware.clone();
+        hardware.avoided.clear();
+        self.plan_with_all(config, &hardware)
+    }
+
+    fn plan_with_all(&self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
         let name = config.camera.profile.as_str();
         if name != "auto" {
             return self.named(name)?.plan(config, hardware);

@@ -58,7 +58,7 @@ async fn a_camera_that_is_off_is_closed_until_somebody_watches_and_its_microphon
     let started = starts.clone();
     let (events, mut reports) = mpsc::unbounded_channel();
     let settings = CameraSettings {
-        planning: Arc::new(move || {
+        planning: Arc::new(move |_| {
             started.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Ok(plan.clone())
         }),
@@ -231,8 +231,8 @@ async fn the_first_frame_after_a_rest_is_a_keyframe() {
         counters: Arc::default(),
         said: says,
     };
-    let planning: Planning = Arc::new(|| Ok(planned(&format!("{SOURCE} ! {ENCODER}"))));
-    let run = pipeline::prepare(&planning, 1, &taps).expect("it is built");
+    let planning: Planning = Arc::new(|_| Ok(planned(&format!("{SOURCE} ! {ENCODER}"))));
+    let run = pipeline::prepare(&planning, &BTreeSet::new(), 1, &taps).expect("it is built");
     let encoder = run.pipeline.0.by_name("encoder").expect("it is named");
     let (sees, mut seen) = mpsc::unbounded_channel();
     let pad = encoder.static_pad("src").expect("a source pad");

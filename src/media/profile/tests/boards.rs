@@ -55,6 +55,7 @@ fn board(compatible: &[&str], own: &[&str], cameras: Vec<CameraDevice>) -> Hardw
             model: compatible.first().unwrap_or(&"").to_string(),
             compatible: compatible.iter().map(|name| (*name).to_owned()).collect(),
         },
+        ..Hardware::default()
     }
 }
 
@@ -242,6 +243,30 @@ fn what_is_too_much_for_an_encoder_is_left_to_the_next() {
         "profile \"raspberry-pi-usb\": the encoder v4l2h264enc takes at most 1920×1920, and 16 frames per second of \
          2560×1440; [camera] asks for 2560×1440 at 15"
     );
+}
+
+#[test]
+fn an_encoder_that_gave_no_picture_is_left_to_the_next() {
+    let mut hardware = board(&PI_4, &["v4l2h264enc"], vec![usb_camera()]);
+    let avoided = |profile: &str, name: &str| Encoder {
+        profile: profile.to_owned(),
+        name: name.to_owned(),
+    };
+    hardware
+        .avoided
+        .insert(avoided("raspberry-pi-usb", "v4l2h264enc"));
+    assert_eq!(chosen("", &hardware).encoder, "x264");
+    // By name there is no other encoder: it is tried again.
+    let named = chosen("[camera]\nprofile = 'raspberry-pi-usb'", &hardware);
+    assert_eq!(named.encoder, "v4l2h264enc");
+    hardware.avoided.insert(avoided("v4l2", "x264"));
+    assert_eq!(chosen("", &hardware).encoder, "openh264");
+    hardware.avoided.insert(avoided("v4l2", "openh264"));
+    assert_eq!(chosen("", &hardware).profile, "h264");
+    let mut no_h264 = hardware.cameras[0].clone();
+    no_h264.modes.retain(|mode| mode.media != "video/x-h264");
+    hardware.cameras = vec![no_h264];
+    assert_eq!(chosen("", &hardware).profile, "raspberry-pi-usb");
 }
 
 #[test]
