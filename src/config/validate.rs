@@ -253,7 +253,7 @@ impl Check<'_> {
         })
     }
 
-    /// Half a [lobby] is more likely a slip than a wish.
+    /// Half a `[lobby]` is more likely a slip than a wish.
     fn no_leftovers(&mut self, raw: &raw::Lobby) {
         for (key, value) in [
             ("lobby.ca_file", &raw.ca_file),

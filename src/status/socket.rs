@@ -42,7 +42,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// No daemon says more than this.
 const LONGEST: u64 = 4 << 20;
-/// How long `perch status` waits for a daemon: longer than [`ANSWER_WITHIN`], after which a daemon that is well
+/// How long `perch status` waits for a daemon: longer than `ANSWER_WITHIN`, after which a daemon that is well
 /// hangs up.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Where there is a socket already: how long whoever is behind it may take to let somebody in.

@@ -23,7 +23,7 @@ pub fn write(packet: &mut Vec<u8>, header: Header, ssrc: u32, payload: &[u8]) {
     packet.extend(payload);
 }
 
-/// Reads what [`write`] writes: a packet without extensions, padding and contributors.
+/// Reads what [`write()`] writes: a packet without extensions, padding and contributors.
 pub fn read(packet: &[u8]) -> Option<(Header, &[u8])> {
     let (header, payload) = packet.split_at_checked(HEADER)?;
     let plain = header[0] == 0x80 && header[1] & 0x7f == PAYLOAD_TYPE;

@@ -13,11 +13,14 @@ const KEYFRAME_INTERVAL: u32 = 2;
 const SECONDS: u32 = 10;
 
 /// Perch's profile of the test picture, so that everybody shows the same, encoded in the same way.
-const PROFILE: &str = include_str!("../../../pipelines/test.toml");
+const PICTURE: &str = include_str!("../../../pipelines/test.toml");
+/// Whose encoders the test picture has.
+const ENCODERS: &str = include_str!("../../../pipelines/v4l2.toml");
 
 #[derive(Deserialize)]
 struct Profile {
     source: Vec<Part>,
+    #[serde(default)]
     encoder: Vec<Part>,
 }
 
@@ -102,7 +105,7 @@ impl<'a> Player<'a> {
 
 /// The launch text of the raw picture.
 pub fn source(picture: &Picture) -> Result<String> {
-    let source = profile()?.source.into_iter().next();
+    let source = profile(PICTURE)?.source.into_iter().next();
     Ok(filled(
         &source.context("the profile has no source")?.launch,
         picture,
@@ -110,15 +113,15 @@ pub fn source(picture: &Picture) -> Result<String> {
 }
 
 fn encoder(picture: &Picture) -> Result<String> {
-    let encoder = profile()?.encoder.into_iter().next();
+    let encoder = profile(ENCODERS)?.encoder.into_iter().next();
     Ok(filled(
         &encoder.context("the profile has no encoder")?.launch,
         picture,
     ))
 }
 
-fn profile() -> Result<Profile> {
-    toml::from_str(PROFILE).context("the test profile cannot be read")
+fn profile(text: &str) -> Result<Profile> {
+    toml::from_str(text).context("the profile cannot be read")
 }
 
 fn filled(launch: &str, picture: &Picture) -> String {
