@@ -1,0 +1,381 @@
+//! The pages for people who configure and mend a device (`docs/configure.md`, `docs/troubleshoot.md`): their TOML is
+//! what `perch check` says of it, and what they quote is what the program says. Their commands are run by `tests/deb`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, helpers included"
+)]
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const CONFIGURE: &str = include_str!("../docs/configure.md");
+const TROUBLESHOOT: &str = include_str!("../docs/troubleshoot.md");
+
+/// A fenced block, and the one that follows it before any heading.
+struct Block<'a> {
+    kind: &'a str,
+    text: &'a str,
+    line: usize,
+}
+
+fn blocks(page: &str) -> Vec<Block<'_>> {
+    let mut found = Vec::new();
+    let mut open: Option<(&str, usize, usize)> = None;
+    let mut at = 0;
+    for (number, line) in page.split_inclusive('\n').enumerate() {
+        match (open, line.trim_end().strip_prefix("```")) {
+            (None, Some(kind)) => open = Some((kind, at + line.len(), number + 1)),
+            (Some((kind, from, line)), Some("")) => {
+                let text = &page[from..at];
+                found.push(Block { kind, text, line });
+                open = None;
+            }
+            _ => {}
+        }
+        at += line.len();
+    }
+    assert!(open.is_none(), "a block is never closed");
+    found
+}
+
+/// A device with every secret that the pages name, and settings of its own that theirs are laid over.
+fn device(lobby: &str, toml: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    for name in ["lobby-secret", "turn-secret", "turn-password"] {
+        put(name, "a-secret-of-some-length\n");
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let wanted = rcgen::CertificateParams::new(vec!["porch.example.org".into()]).unwrap();
+    put("lobby.crt", &wanted.self_signed(&key).unwrap().pem());
+    put("tls-key", &key.serialize_pem());
+    put(
+        "perch.toml",
+        &format!("[camera]\nprofile = 'test'\n{lobby}"),
+    );
+    fs::create_dir(directory.path().join("conf.d")).unwrap();
+    put("conf.d/50-site.toml", toml);
+    directory
+}
+
+fn check(directory: &Path) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perch"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("PERCH_") || text == "CREDENTIALS_DIRECTORY" {
+            command.env_remove(name);
+        }
+    }
+    let Output { status, stderr, .. } = command
+        .args(["check", "--config"])
+        .arg(directory.join("perch.toml"))
+        .env("STATE_DIRECTORY", directory)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    // As on a device.
+    let shown = stderr.replace(directory.to_str().unwrap(), "/etc/perch");
+    (status.code().unwrap(), shown)
+}
+
+/// One that is wrong is followed by what is said of it, and nothing else is.
+#[test]
+fn every_toml_of_the_pages_is_what_perch_check_says_of_it() {
+    const LOBBY: &str = "[lobby]\nurl = 'https://lobby.example.org'\n\
+                         [lobby.auth]\nsecret_file = 'lobby-secret'\nsubject = 'porch'\n";
+    let mut tried = (0, 0);
+    for page in [CONFIGURE, TROUBLESHOOT] {
+        let blocks = blocks(page);
+        for (index, block) in blocks.iter().enumerate() {
+            if block.kind != "toml" {
+                continue;
+            }
+            let takes_it_back = block.text.contains("url = \"\"");
+            let has_its_own = block.text.contains("[embedded_lobby]") && !takes_it_back;
+            let device = device(if has_its_own { "" } else { LOBBY }, block.text);
+            let (code, said) = check(device.path());
+            let next = blocks.get(index + 1).filter(|next| next.kind == "check");
+            let expected = next.map_or("", |next| next.text);
+            assert_eq!(said, expected, "line {}:\n{}", block.line, block.text);
+            assert_eq!(code, i32::from(next.is_some()), "line {}", block.line);
+            tried = (
+                tried.0 + 1,
+                tried.1 + i32::from(next.is_some()),
+            );
+        }
+    }
+    assert!(tried.0 > 10 && tried.1 >= 2, "{tried:?}");
+}
+
+/// Kinds of blocks whose lines are the program's.
+const QUOTES: [&str; 5] = ["journal", "status", "doctor", "why", "check"];
+
+/// What stands in the quotes and is not the program's: examples, and the words of the system and of GStreamer.
+const OTHERS: &[&str] = &[
+    "https://lobby.example.org",
+    "wss://lobby.example.org",
+    "nosuch.lobby.example.org",
+    "lobby.example.org",
+    "turn:127.0.0.1:",
+    "127.0.0.1:",
+    "/dev/video0",
+    "/var/lib/perch",
+    "/run/perch/status.sock",
+    "/etc/perch/conf.d/50-site.toml",
+    "/etc/perch/lobby-secret",
+    "Porch",
+    "(cpu-thermal)",
+    "group video",
+    "usermod -aG video perch",
+    "42c01f",
+    "42c028",
+    "widht",
+    "porch",
+    // Of systemd, for the unit's state.
+    "(dead)",
+    "(running)",
+    "inactive",
+    "active",
+    // Of the lobby.
+    "Authentication error",
+    // Of the C library.
+    "Connection refused (os error 111)",
+    // Of GStreamer, of v4l2src.
+    "v4l2src0: Failed to allocate required memory. (Buffer pool activation failed)",
+];
+
+/// A hole in a sentence.
+const HOLE: char = '…';
+
+/// Every text in the sources, tests left out: what the program may say, with holes.
+fn sentences() -> Vec<String> {
+    let mut found = HashSet::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && name != "tests" {
+                directories.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let source = fs::read_to_string(&path).unwrap();
+                let program = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                found.extend(texts(program).into_iter().map(|text| holed(&text)));
+            }
+        }
+    }
+    // Without a letter or a sign that ends a part, anything would be one.
+    found.retain(|text| text.contains(|c: char| c.is_alphabetic() || ":;,(".contains(c)));
+    found.into_iter().collect()
+}
+
+/// The texts of a source, as far as it takes: no comments, escapes resolved.
+fn texts(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = source.chars().peekable();
+    while let Some(character) = rest.next() {
+        match character {
+            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
+            '\'' => {
+                // A character or a lifetime.
+                if rest.next() == Some('\\') {
+                    rest.next();
+                }
+                rest.next_if(|c| *c == '\'');
+            }
+            '"' => {
+                let mut text = String::new();
+                while let Some(character) = rest.next() {
+                    match character {
+                        '"' => break,
+                        '\\' => match rest.next() {
+                            Some('\n') => while rest.next_if(|c| c.is_whitespace()).is_some() {},
+                            Some('n') => text.push('\n'),
+                            Some(escaped) => text.push(escaped),
+                            None => break,
+                        },
+                        other => text.push(other),
+                    }
+                }
+                found.push(text);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A text with a hole for each value that is put into it.
+fn holed(text: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0;
+    for character in text.replace("{{", "\u{1}").replace("}}", "\u{2}").chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    out.push(HOLE);
+                }
+            }
+            _ if depth > 0 => {}
+            other => out.push(other),
+        }
+    }
+    in_general(&out.replace('\u{1}', "{").replace('\u{2}', "}"))
+}
+
+/// With a hole for each number, and one for several holes in a row.
+fn in_general(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        let character = if character.is_ascii_digit() {
+            HOLE
+        } else {
+            character
+        };
+        let inside = character == '.' && out.ends_with(HOLE);
+        if !(out.ends_with(HOLE) && character == HOLE) {
+            out.push(character);
+        }
+        if inside {
+            continue;
+        }
+    }
+    out.replace("….…", "…").replace("…-…-…", "…")
+}
+
+/// Whether the quote is one of the sentences, with what stands in its holes being nothing in particular or a quote itself.
+struct Matcher {
+    sentences: Vec<String>,
+}
+
+impl Matcher {
+    fn says(&self, quote: &str) -> bool {
+        let mut quote = quote.to_owned();
+        for other in OTHERS {
+            quote = quote.replace(other, "…");
+        }
+        self.is_one(&in_general(quote.trim()), 4)
+    }
+
+    fn is_one(&self, quote: &str, depth: usize) -> bool {
+        if quote.chars().all(|c| c == HOLE || "\"'`-:/ ".contains(c)) {
+            return true;
+        }
+        depth > 0
+            && self
+                .sentences
+                .iter()
+                .any(|sentence| self.fits(quote, sentence, depth))
+    }
+
+    fn fits(&self, quote: &str, sentence: &str, depth: usize) -> bool {
+        match sentence.split_once(HOLE) {
+            None => quote == sentence,
+            Some((before, after)) => {
+                let Some(rest) = quote.strip_prefix(before) else {
+                    return false;
+                };
+                // What is in this hole ends where the next piece begins, at any of the places.
+                let piece = after.split(HOLE).next().unwrap_or_default();
+                let ends: Vec<usize> = if piece.is_empty() {
+                    vec![rest.len()]
+                } else {
+                    rest.match_indices(piece).map(|(at, _)| at).collect()
+                };
+                ends.into_iter().any(|end| {
+                    let (value, rest) = rest.split_at(end);
+                    self.is_one(value, depth - 1) && self.fits(rest, after, depth)
+                })
+            }
+        }
+    }
+}
+
+#[test]
+fn every_quote_of_the_pages_is_the_programs() {
+    let matcher = Matcher {
+        sentences: sentences(),
+    };
+    let mut quoted = 0;
+    let mut strange = Vec::new();
+    for page in [CONFIGURE, TROUBLESHOOT] {
+        for block in blocks(page) {
+            if !QUOTES.contains(&block.kind) {
+                continue;
+            }
+            for line in block.text.lines() {
+                quoted += 1;
+                let said = match block.kind {
+                    "doctor" => finding(line),
+                    // The file's place is put before, and a fault is told of as one.
+                    "check" => line.strip_prefix("fault: ").unwrap_or(line),
+                    _ => line,
+                };
+                if !matcher.says(said) {
+                    strange.push(line);
+                }
+            }
+        }
+    }
+    assert!(strange.is_empty(), "nobody says:\n{}", strange.join("\n"));
+    assert!(quoted > 60, "{quoted}");
+}
+
+/// What a line of `perch doctor` says; its level and its check have to be some.
+fn finding(line: &str) -> &str {
+    if let Some(mend) = line.trim_start().strip_prefix("→ ") {
+        assert!(line.starts_with(&" ".repeat(22)), "{line}");
+        return mend;
+    }
+    let level = ["ok     ", "note   ", "FAULT  "]
+        .into_iter()
+        .find_map(|level| line.strip_prefix(level));
+    let (check, what) = level.expect(line).split_at(15);
+    let checks = include_str!("../docs/observe.md");
+    assert!(checks.contains(&format!("| `{}` |", check.trim())), "{line}");
+    what
+}
+
+#[test]
+fn what_the_page_is_quoted_with_it_says() {
+    let words = include_str!("../web/src/words.ts");
+    let mut quoted = 0;
+    for block in blocks(TROUBLESHOOT) {
+        if block.kind == "page" {
+            for line in block.text.lines() {
+                assert!(words.contains(&format!("\"{line}\"")), "{line}");
+                quoted += 1;
+            }
+        }
+    }
+    assert!(quoted > 3, "{quoted}");
+}
+
+/// A test that cannot fail would be worth nothing.
+#[test]
+fn a_sentence_that_nobody_says_is_noticed() {
+    let matcher = Matcher {
+        sentences: sentences(),
+    };
+    for said in [
+        "waiting for the camera",
+        "no line to the lobby (connection refused), trying again in 2 s",
+        "live as 'Porch' without a picture: the encoder is silent, restarting it (2 of 10)",
+    ] {
+        assert!(matcher.says(said), "{said}");
+    }
+    for unsaid in [
+        "waiting for a camera",
+        "no line to the lobby (connection reset), trying again in 2 s",
+        "live as 'Porch' without a picture: the encoder sleeps, restarting it (2 of 10)",
+        "the camera",
+    ] {
+        assert!(!matcher.says(unsaid), "{unsaid}");
+    }
+}
