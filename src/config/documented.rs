@@ -18,7 +18,9 @@ struct Row<'a> {
 
 fn rows() -> Vec<Row<'static>> {
     let is_row = |line: &&str| line.starts_with("| `") && line.contains('.');
-    let part = PAGE.split("\n## ").find(|part| part.starts_with("Every key"));
+    let part = PAGE
+        .split("\n## ")
+        .find(|part| part.starts_with("Every key"));
     let rows = part.unwrap().lines().filter(is_row).map(|line| {
         // A bar within a cell is written as `\|`.
         let line = line.trim_matches('|').trim();

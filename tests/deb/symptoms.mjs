@@ -1,9 +1,13 @@
 // How the faults of docs/troubleshoot.md are brought about, by its headings, and which of its quotes each has to show.
 
+import { ADDRESS, OWN_LOBBY } from "../guest/install.mjs";
+
 const SETTINGS = "/etc/perch/conf.d/50-site.toml";
 
 /** Other settings over those of the site, and a start with them. */
 const set = (toml) => `cat >${SETTINGS} <<'END'\n${toml}\nEND\nsystemctl restart --no-block perch`;
+
+const watch = (seconds) => `swarm watch --lobby ${OWN_LOBBY} --secret-file /etc/lobby-secret --address ${ADDRESS} --seconds ${seconds} --viewers 1`;
 
 /**
  * `does` is a script, `shows` a part of each quote that is to be seen then.
@@ -61,8 +65,11 @@ export const symptoms = {
   "It is late or jerky": [{ does: "true", shows: ["ok     encoder"] }],
   "The camera is full": [
     {
+      // The second comes when the first watches: two at once are too many joins, where there is one place.
       does: `${set("[viewers]\nmax = 1").replace("--no-block", "")}
-        swarm watch --lobby http://127.0.0.1:9100 --secret-file /etc/lobby-secret --address 10.77.0.1 --seconds 3 --viewers 2`,
+        systemd-run --quiet --collect ${watch(20)}
+        timeout 20 sh -c 'until systemctl show perch -p StatusText | grep -q ", 1 viewer"; do :; done'
+        timeout 10 ${watch(1)}`,
       shows: ["the only place is taken"],
     },
   ],
