@@ -10,29 +10,32 @@ use super::{
 const PAGE: &str = include_str!("../../docs/configure.md");
 
 /// A row of the page's tables of keys.
-struct Row<'a> {
-    key: &'a str,
-    default: &'a str,
+struct Row {
+    key: String,
+    default: String,
     allowed: String,
 }
 
-fn rows() -> Vec<Row<'static>> {
+fn rows() -> Vec<Row> {
     let is_row = |line: &&str| line.starts_with("| `") && line.contains('.');
     let part = PAGE
         .split("\n## ")
         .find(|part| part.starts_with("Every key"));
     let rows = part.unwrap().lines().filter(is_row).map(|line| {
         // A bar within a cell is written as `\|`.
-        let line = line.trim_matches('|').trim();
-        let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
-        let [key, default, allowed, means] = cells[..] else {
+        let line = line.trim_matches('|').replace("\\|", "\u{1}");
+        let cells: Vec<String> = line
+            .split('|')
+            .map(|cell| cell.trim().replace('\u{1}', "|"))
+            .collect();
+        let [key, default, allowed, means] = &cells[..] else {
             panic!("{} cells: {line}", cells.len());
         };
         assert!(means.len() > 5, "{line}");
         Row {
-            key: key.trim_matches('`'),
-            default: default.trim_matches('`'),
-            allowed: allowed.replace("\\|", "|"),
+            key: key.trim_matches('`').to_owned(),
+            default: default.trim_matches('`').to_owned(),
+            allowed: allowed.clone(),
         }
     });
     rows.collect()
@@ -40,7 +43,7 @@ fn rows() -> Vec<Row<'static>> {
 
 #[test]
 fn the_page_has_every_key_once_and_no_other() {
-    let there: Vec<_> = rows().iter().map(|row| row.key).collect();
+    let there: Vec<_> = rows().into_iter().map(|row| row.key).collect();
     let wanted: Vec<_> = schema::KEYS.iter().map(|key| key.path).collect();
     assert_eq!(there, wanted);
 }
@@ -72,11 +75,11 @@ fn the_page_has_the_defaults() {
 
     let rows = rows();
     for (key, value) in &defaults {
-        let row = rows.iter().find(|row| row.key == key).unwrap();
+        let row = rows.iter().find(|row| row.key == *key).unwrap();
         assert_eq!(row.default, *value, "{key}");
     }
     for row in &rows {
-        let has_one = defaults.iter().any(|(key, _)| key == row.key);
+        let has_one = defaults.iter().any(|(key, _)| *key == row.key);
         assert_eq!(has_one, !row.default.is_empty(), "{}", row.key);
     }
 }
