@@ -398,6 +398,50 @@ fn what_the_page_is_quoted_with_it_says() {
     assert!(quoted > 3, "{quoted}");
 }
 
+/// What is named in the text, too, has been run in a block of these pages, or is what the program advises.
+#[test]
+fn every_command_in_a_sentence_is_one_of_a_block() {
+    const PAGES: [&str; 4] = [
+        CONFIGURE,
+        TROUBLESHOOT,
+        include_str!("../docs/install.md"),
+        include_str!("../docs/service.md"),
+    ];
+    const PROGRAMS: [&str; 7] = [
+        "perch ",
+        "systemctl ",
+        "journalctl ",
+        "timedatectl ",
+        "apt-get ",
+        "update-ca-certificates",
+        "dmesg",
+    ];
+    let run: String = PAGES
+        .into_iter()
+        .flat_map(blocks)
+        .filter(|block| ["sh", "doctor"].contains(&block.kind))
+        .map(|block| block.text)
+        .collect();
+    let mut named = 0;
+    for page in [CONFIGURE, TROUBLESHOOT] {
+        let fenced: Vec<_> = blocks(page).into_iter().map(|block| block.text).collect();
+        let prose = fenced
+            .into_iter()
+            .fold(page.replace("```", ""), |prose, block| {
+                prose.replace(block, "")
+            });
+        for command in prose.split('`').skip(1).step_by(2) {
+            let is_one = PROGRAMS.iter().any(|program| command.starts_with(program));
+            // It is said to be refused.
+            if is_one && command != "systemctl reload" {
+                named += 1;
+                assert!(run.contains(command), "{command}");
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
 /// A test that cannot fail would be worth nothing.
 #[test]
 fn a_sentence_that_nobody_says_is_noticed() {
