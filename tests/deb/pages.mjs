@@ -41,6 +41,12 @@ function pattern(quote) {
 
 /** @returns {import("../guest/suite.mjs").Case[]} one for each section that has commands or quotes */
 export function pages(place) {
+  const troubles = blocks(path.join(ROOT, "docs/troubleshoot.md"));
+  const left = [
+    ...Object.keys(symptoms).filter((heading) => !troubles.some((block) => block.heading === heading)),
+    ...elsewhere.filter((part) => !troubles.some(({ kind, text }) => QUOTES.includes(kind) && text.includes(part))),
+  ];
+  check(left.length === 0, `troubleshoot.md has nothing like: ${left.join(" | ")}`);
   return ["configure.md", "troubleshoot.md"].flatMap((name) => {
     const all = blocks(path.join(ROOT, "docs", name));
     const strange = all.filter(({ kind }) => !KINDS.includes(kind)).map(({ kind }) => kind);
