@@ -1,5 +1,7 @@
 //! The TOML's structs, layers and validation. The reference of all keys is [`REFERENCE`].
 
+#[cfg(test)]
+mod documented;
 pub mod duration;
 mod ice;
 mod layers;

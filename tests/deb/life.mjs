@@ -5,6 +5,7 @@ import path from "node:path";
 import { check } from "../guest/suite.mjs";
 import { analyzed } from "../guest/unit.mjs";
 import { field } from "./archive.mjs";
+import { pages } from "./pages.mjs";
 
 /** Where the package is copied to, as one would. */
 export const PLACE = "/root";
@@ -22,9 +23,10 @@ true`;
  * @param {object} given
  * @param {Map<string, string[]>} given.page docs/install.md
  * @param {string[]} given.debs the package and two newer ones, of which the last has other settings
+ * @param {boolean} given.others whether the other pages' commands are run, too
  * @returns {import("../guest/suite.mjs").Case[]}
  */
-export function life({ page, debs }) {
+export function life({ page, debs, others }) {
   const left = new Map(page);
   /** Runs the next block of a section, each but once; `within` seconds. */
   const next = async (guest, section, seconds = 60, { allow = [0] } = {}) => {
@@ -135,6 +137,7 @@ export function life({ page, debs }) {
         }
       },
     },
+    ...(others ? pages(PLACE) : []),
     {
       name: "upgrade",
       holds: "edited settings stay without a question; what runs is restarted and live again; what is enabled stays so",

@@ -76,7 +76,7 @@ async function onSystem(suite, debs, directory, page) {
       const { out } = await guest.attempt("journalctl -b --no-pager | tail -n 200");
       appendFileSync(path.join(ARTIFACTS, "deb-failures.log"), `== ${name}\n${out}\n`);
     };
-    const cases = life({ page, debs }).map((one) => ({ ...one, name: `${suite}: ${one.name}` }));
+    const cases = life({ page, debs, others: suite === suites[0] }).map((one) => ({ ...one, name: `${suite}: ${one.name}` }));
     return await runCases(cases, guest, { only, onFailure });
   } finally {
     terminator?.kill();
