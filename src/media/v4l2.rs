@@ -16,6 +16,8 @@ pub enum Control {
     ForceKeyFrame = 0x0099_09e5,
     /// `V4L2_CID_MPEG_VIDEO_GOP_SIZE`, in frames.
     GopSize = 0x0099_09cb,
+    /// `V4L2_CID_MPEG_VIDEO_B_FRAMES`, between two others.
+    BFrames = 0x0099_09ca,
 }
 
 /// `struct v4l2_control`.
