@@ -169,6 +169,20 @@ fn check_names_the_files_that_hang() {
 
 /// As above.
 #[test]
+fn settings_that_hang_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("perch.toml");
+    make_pipe(&pipe);
+    for (command, expected) in [("check", 1), ("run", 78)] {
+        let (code, _, stderr) = run(&mut perch(&[command, "--config", &file(directory.path())]));
+        assert_eq!(code, expected, "{stderr}");
+        let told = format!("{} cannot be read in time", pipe.display());
+        assert!(stderr.contains(&told), "{stderr}");
+    }
+}
+
+/// As above.
+#[test]
 fn a_file_that_hangs_ends_whatever_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let text = "camera = { profile = 'test' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:8080'\n";

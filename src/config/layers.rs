@@ -12,6 +12,8 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
+use crate::files;
+
 use super::{
     duration,
     problem::{ConfigError, Origin, Problem, cut, shown},
@@ -55,10 +57,16 @@ impl config::Source for Layer {
 impl Layers {
     /// Lays a file over what there is.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let read = {
+            let path = path.to_owned();
+            move || fs::read_to_string(path)
+        };
+        let text = files::in_time(path, read)
+            .and_then(std::convert::identity)
+            .map_err(|source| ConfigError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?;
         self.add_text(&text, &Place::File { path, text: &text });
         Ok(())
     }
