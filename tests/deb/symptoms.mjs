@@ -65,11 +65,12 @@ export const symptoms = {
   "It is late or jerky": [{ does: "true", shows: ["ok     encoder"] }],
   "The camera is full": [
     {
-      // The second comes when the first watches: two at once are too many joins, where there is one place.
+      // The second comes when the first watches: two at once are too many joins, where there is one place. It waits for one until it
+      // is stopped.
       does: `${set("[viewers]\nmax = 1").replace("--no-block", "")}
         systemd-run --quiet --collect ${watch(20)}
         timeout 20 sh -c 'until systemctl show perch -p StatusText | grep -q ", 1 viewer"; do :; done'
-        timeout 10 ${watch(1)}`,
+        timeout 5 ${watch(1)} || true`,
       shows: ["the only place is taken"],
     },
   ],
