@@ -1,4 +1,4 @@
-// docs/configure.md and docs/troubleshoot.md on a system that is live: every command of theirs runs, and what they quote of the
+// docs/configure.md, docs/troubleshoot.md and docs/boards.md on a system that is live: every command of theirs runs, and what they quote of the
 // program is seen where it is said to be seen.
 
 import path from "node:path";
@@ -47,7 +47,7 @@ export function pages(place) {
     ...elsewhere.filter((part) => !troubles.some(({ kind, text }) => QUOTES.includes(kind) && text.includes(part))),
   ];
   check(left.length === 0, `troubleshoot.md has nothing like: ${left.join(" | ")}`);
-  return ["configure.md", "troubleshoot.md"].flatMap((name) => {
+  return ["configure.md", "troubleshoot.md", "boards.md"].flatMap((name) => {
     const all = blocks(path.join(ROOT, "docs", name));
     const strange = all.filter(({ kind }) => !KINDS.includes(kind)).map(({ kind }) => kind);
     check(strange.length === 0, `${name} has blocks of no known kind: ${strange}`);

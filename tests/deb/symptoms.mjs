@@ -118,7 +118,8 @@ export const elsewhere = [
   "→ check username and password",
   "gives no relay",
   "→ see the TURN server's own log",
-  // A camera that is there, or its encoder: tests/qemu, tests/faults, and src/doctor.
+  // A camera that is there, or its encoder: tests/qemu, tests/faults, src/media/camera/tests.rs, and src/doctor.
+  "the encoder gives no picture",
   "camera lost",
   "camera restarts",
   "camera given up",
