@@ -19,6 +19,8 @@ pub enum About {
     NoDevice,
     /// A device that somebody else holds.
     Busy,
+    /// Something else that the source says of itself.
+    Source,
     Other,
 }
 
@@ -78,8 +80,11 @@ fn about(error: &glib::Error, debug: Option<&str>) -> About {
         About::NoDevice
     } else if error.matches(gst::ResourceError::Busy) || says("resource busy") {
         About::Busy
-    } else {
+    } else if says("streaming stopped") {
+        // Because of what became of its frames further on (`GST_ELEMENT_FLOW_ERROR`).
         About::Other
+    } else {
+        About::Source
     }
 }
 
@@ -146,6 +151,11 @@ mod tests {
             (
                 gst::ResourceError::OpenReadWrite,
                 "system error: Permission denied",
+                About::Source,
+            ),
+            (
+                gst::ResourceError::Failed,
+                "streaming stopped, reason not-negotiated (-4)",
                 About::Other,
             ),
         ] {

@@ -94,6 +94,8 @@ struct Keeping {
     hangs: bool,
     /// What elements have warned of since the start.
     warned: Vec<String>,
+    /// What this run's source has said of itself is why it ends.
+    source_failed: bool,
     avoidance: Avoidance,
 }
 
@@ -113,6 +115,7 @@ impl Keeper {
             slate: Slate::default(),
             hangs: false,
             warned: Vec::new(),
+            source_failed: false,
             avoidance: Avoidance::default(),
         };
         keeping.keep().await;
@@ -199,6 +202,7 @@ impl Keeping {
         match said {
             Said::Failed { why, about } => {
                 let fault = self.fault(about);
+                self.source_failed |= about == About::Source;
                 self.care.failed(fault, why, now());
             }
             Said::Warned(why) => self.warn_once(why),
@@ -346,7 +350,11 @@ impl Keeping {
             return self.avoidance.gave_a_picture();
         }
         let encoder = run.encoder();
-        let may_be_its_fault = matches!(fault, Fault::Failed | Fault::EncoderSilent);
+        let may_be_its_fault = match fault {
+            Fault::EncoderSilent => true,
+            Fault::Failed => !self.source_failed,
+            Fault::NoCamera | Fault::Busy | Fault::SourceSilent => false,
+        };
         if may_be_its_fault && self.avoidance.gave_nothing(&encoder) {
             let Encoder { profile, name } = encoder;
             warn!(
@@ -430,6 +438,7 @@ impl Keeping {
             tokio::spawn(requests).abort_handle(),
             tokio::spawn(rates).abort_handle(),
         ];
+        self.source_failed = false;
         let (number, starting) = (run.number, run.pipeline.0.clone());
         self.run = Some(run);
         self.work.spawn_blocking(move || Done::Playing {
