@@ -87,16 +87,16 @@ test-browser: programs tests/node_modules/.package-lock.json
 
 # These four need root.
 .PHONY: test-systemd
-test-systemd: programs ## The installed unit under a real systemd, in a container
+test-systemd: deb programs ## The installed package under a real systemd, in a container
 	scripts/install-needs container
 	cargo build --locked -p faultgate
-	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/systemd/run.mjs $(SUITE)
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/systemd/run.mjs $(SUITE)
 
 .PHONY: test-qemu
-test-qemu: programs ## The installed unit with a kernel's camera, in an emulated machine
-	scripts/install-needs guest
+test-qemu: deb programs tests/node_modules/.package-lock.json ## The package switched on in an emulated machine, a browser outside
+	scripts/install-needs guest test
 	cargo build --locked -p faultgate
-	PERCH_BIN=$(target)/debug/perch SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
+	SWARM_BIN=$(target)/debug/swarm PERCH_LOBBY_BIN=$(target)/debug/examples/lobby node tests/qemu/run.mjs $(SUITE)
 
 .PHONY: test-deb
 test-deb: deb programs ## The Debian package, on Debian 12 and 13, in containers

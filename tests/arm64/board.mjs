@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { Program } from "../browser/program.mjs";
+import { pipe } from "../guest/nspawn.mjs";
 
 export class Board {
   #mounted = false;
@@ -22,16 +23,9 @@ export class Board {
     process.once("exit", () => this.remove());
   }
 
-  #command(command) {
-    return [
-      "--quiet", `--directory=${this.tree}`, `--machine=perch-arm64-${process.pid}`, "--register=no", "--keep-unit", "--settings=no", "--pipe",
-      "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--kill-signal=SIGTERM", "--setenv=NO_COLOR=1", ...command,
-    ];
-  }
-
   /** Runs a command to its end: its standard output. */
   run(...command) {
-    const { status, stdout, stderr, error } = spawnSync("systemd-nspawn", this.#command(command), { encoding: "utf8", timeout: 300_000, stdio: ["ignore", "pipe", "pipe"] });
+    const { status, stdout, stderr, error } = spawnSync("systemd-nspawn", pipe(this.tree, ...command), { encoding: "utf8", timeout: 300_000, stdio: ["ignore", "pipe", "pipe"] });
     if (error) throw error;
     if (status !== 0) throw new Error(`${command.join(" ")} ended with ${status}:\n${(stdout + stderr).slice(-2000)}`);
     return stdout.trimEnd();
@@ -39,7 +33,7 @@ export class Board {
 
   /** Starts a command that goes on. */
   start(...command) {
-    return new Program("/usr/bin/systemd-nspawn", this.#command(command), { hint: "scripts/install-needs container" });
+    return new Program("/usr/bin/systemd-nspawn", pipe(this.tree, ...command), { hint: "scripts/install-needs container" });
   }
 
   /** Leaves nothing behind. */

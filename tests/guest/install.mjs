@@ -1,12 +1,13 @@
-// What is laid over the guests' root file system: Perch as `make install` installs it, its settings
-// and secrets as an owner would write them, and the programs that test it.
+// What is laid over the guests' root file system: the Debian package as dpkg installs it there, settings and secrets as
+// an owner would write them, and the programs that test it.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-import { FAULT_PLUGIN, FAULT_PROFILE, LOBBY, PERCH, ROOT, SWARM } from "./paths.mjs";
+import { pipe } from "./nspawn.mjs";
+import { debianPackage, FAULT_PLUGIN, FAULT_PROFILE, LOBBY, SWARM } from "./paths.mjs";
 
 /** The guest's own address: libnice takes no loopback interface. */
 export const ADDRESS = "10.77.0.1";
@@ -81,20 +82,44 @@ export function into(tree) {
   };
 }
 
-/** Fills `tree`, which must be empty. `camera` is the text of the settings' `[camera]` table. */
-export function install(tree, { secrets, camera, lobby = OWN_LOBBY }) {
+/**
+ * Fills `tree`, which must be empty, with what makes the root file system `root` a device that goes live at boot.
+ * `camera` is the text of the settings' `[camera]` table.
+ */
+export function install(tree, { root, secrets, camera, lobby = OWN_LOBBY }) {
+  installPackage(tree, root);
   equip(tree, secrets["lobby-secret"]);
-  const { put, copy, want } = into(tree);
-  for (const file of [PERCH, FAULT_PLUGIN]) needs(file);
-  execFileSync("make", ["--no-print-directory", "install", `DESTDIR=${tree}`, `PERCH_BIN=${PERCH}`, "MANUAL="], { cwd: ROOT, stdio: "pipe" });
-  copy("usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstfaultgate.so", FAULT_PLUGIN, 0o644);
+  const { put, copy } = into(tree);
+  copy("usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstfaultgate.so", needs(FAULT_PLUGIN), 0o644);
   copy("usr/share/perch/pipelines/faulty.toml", FAULT_PROFILE, 0o644);
-  put("etc/perch/perch.toml", settings(camera, lobby));
+  put("etc/perch/conf.d/10-site.toml", settings(camera, lobby));
   for (const [name, text] of Object.entries(secrets)) put(`etc/perch/${name}`, `${text}\n`, 0o600);
   put("etc/systemd/system/perch.service.d/secrets.conf", credentials(Object.keys(secrets)));
-  want("multi-user.target", "perch.service", "/usr/lib/systemd/system");
-  // A program that is newer than /etc is what makes systemd look for users to add.
-  utimesSync(path.join(tree, "usr"), new Date(), new Date());
+}
+
+/** The package and its service's enabling, by the system's own programs, on a system that does not run and has no network. */
+function installPackage(tree, root) {
+  overlaid(root, tree, (merged) => {
+    copyFileSync(debianPackage(), path.join(merged, "root/perch.deb"));
+    const script = "dpkg --install /root/perch.deb && rm /root/perch.deb && systemctl enable perch";
+    const { status, stdout, stderr, error } = spawnSync("systemd-nspawn", pipe(merged, "--private-network", "sh", "-c", script), { encoding: "utf8" });
+    if (error) throw error;
+    if (status !== 0) throw new Error(`the package could not be installed:\n${stdout}${stderr}`);
+  });
+}
+
+/** Lets `act` have the directory that shows `tree` over `root`; what it writes there is written to `tree`. */
+function overlaid(root, tree, act) {
+  const beside = mkdtempSync(`${tree}-`);
+  const [work, merged] = ["work", "merged"].map((name) => path.join(beside, name));
+  for (const directory of [work, merged]) mkdirSync(directory);
+  execFileSync("mount", ["-t", "overlay", "-o", `lowerdir=${root},upperdir=${tree},workdir=${work}`, "overlay", merged]);
+  try {
+    act(merged);
+  } finally {
+    execFileSync("umount", [merged]);
+    rmSync(beside, { recursive: true });
+  }
 }
 
 const settings = (camera, lobby) => `

@@ -9,6 +9,12 @@ import { killAtExit } from "../interop/children.mjs";
 import { until } from "../interop/until.mjs";
 import { ARTIFACTS } from "./paths.mjs";
 
+/** systemd-nspawn's arguments for one command in a tree that does not run; options may come before the command. */
+export const pipe = (tree, ...command) => [
+  "--quiet", `--directory=${tree}`, `--machine=perch-pipe-${process.pid}`, "--register=no", "--keep-unit", "--settings=no", "--pipe",
+  "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--kill-signal=SIGTERM", "--setenv=NO_COLOR=1", ...command,
+];
+
 export class Container {
   /**
    * Boots the tree `root` with what `fill` puts over it.

@@ -22,7 +22,8 @@ const camera = 'profile = "test"\nwidth = 640\nheight = 360\nframerate = 15';
 const secrets = makeSecrets();
 const began = performance.now();
 
-const container = await Container.boot(path.join(guestRoot(ROOT), "root"), (tree) => install(tree, { secrets, camera }));
+const root = path.join(guestRoot(ROOT), "root");
+const container = await Container.boot(root, (tree) => install(tree, { root, secrets, camera }));
 const guest = new Guest(container);
 const onFailure = async ({ name }) => {
   const { out } = await guest.attempt("journalctl -b --no-pager | tail -n 200");
