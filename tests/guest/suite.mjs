@@ -62,8 +62,8 @@ export function circumstances(command, more) {
 }
 
 /** Prints the table, keeps it in `file` where asked to and nothing failed, and sets the exit code. */
-export function conclude(rows, { title, about, file }) {
-  const text = `# ${title}\n\n${about}\n\n${table(rows)}\n`;
+export function conclude(rows, { title, about, file, more = "" }) {
+  const text = `# ${title}\n\n${about}\n\n${table(rows)}\n${more}`;
   console.log(`\n${text}`);
   const failed = rows.filter(({ good }) => !good);
   if (process.argv.includes("--write") && failed.length === 0) writeFileSync(file, text);

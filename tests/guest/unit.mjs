@@ -29,3 +29,16 @@ export async function usesCredentials(guest) {
   }
   await guest.says(/^live as /);
 }
+
+/** A drop-in with which systemd keeps what the daemon had used of the processor by the time it was ready. */
+export const COUNTED = "[Service]\nExecStartPost=+sh -c 'cat /proc/$MAINPID/stat >/run/perch-ready'\n";
+
+/** Of the daemon's last start, under that drop-in: seconds until it was live, and the processor's seconds that it used for that. */
+export async function startOf(guest) {
+  const { ExecMainStartTimestampMonotonic: began } = await guest.show("perch", "ExecMainStartTimestampMonotonic");
+  const [live] = await guest.journal(`_PID=${await guest.pid()} EVENT=line-live`);
+  check(live, "the journal does not say when it went live");
+  const [ticks, second] = (await guest.run("cut -d ' ' -f 14,15 /run/perch-ready; getconf CLK_TCK")).split("\n");
+  const used = ticks.split(" ").reduce((sum, part) => sum + Number(part), 0);
+  return { wall: (Number(live.__MONOTONIC_TIMESTAMP) - Number(began)) / 1e6, cpu: used / Number(second) };
+}
