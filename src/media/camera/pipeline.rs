@@ -377,12 +377,12 @@ pub async fn follow_bitrate(
     let Some(control) = control else { return };
     loop {
         let bitrate = *wanted.borrow_and_update();
-        let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
+        let Some(pipeline) = pipeline.upgrade() else {
             return;
         };
         if let Some(bitrate) = bitrate {
             let control = control.clone();
-            super::on_blocking_thread(move || set_bitrate(&encoder, &control, bitrate)).await;
+            super::on_blocking_thread(move || set_bitrate(&pipeline, &control, bitrate)).await;
         }
         if wanted.changed().await.is_err() {
             return;
@@ -390,8 +390,11 @@ pub async fn follow_bitrate(
     }
 }
 
-/// Sets what the property can hold: it may be of any whole type.
-fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) {
+/// Sets what the encoder's property can hold: it may be of any whole type.
+pub fn set_bitrate(pipeline: &gst::Pipeline, control: &BitrateControl, bitrate: u32) {
+    let Some(encoder) = pipeline.by_name(ENCODER) else {
+        return;
+    };
     let Some(property) = encoder.find_property(&control.property) else {
         tracing::debug!(
             property = control.property,

@@ -133,8 +133,9 @@ impl Second {
     async fn run(&mut self, recipe: Recipe) -> Ended {
         let (outlet, time) = (self.outlet.clone(), self.time.clone());
         let (says, mut faults) = mpsc::channel(4);
-        let launch = recipe.launch.clone();
-        let started = on_blocking_thread(move || start(&launch, &outlet, &time, says)).await;
+        let (order, bitrate) = (recipe.clone(), *self.bitrate.borrow());
+        let started =
+            on_blocking_thread(move || start(&order, bitrate, &outlet, &time, says)).await;
         let (running, source) = match started {
             Ok(started) => started,
             Err(why) => return Ended::Failed(faults.try_recv().unwrap_or(why)),
@@ -188,13 +189,15 @@ impl Second {
 }
 
 fn start(
-    launch: &str,
+    recipe: &Recipe,
+    bitrate: Option<u32>,
     outlet: &Arc<Outlet>,
     time: &TimeBase,
     says: mpsc::Sender<String>,
 ) -> Result<(Running, gst_app::AppSrc), String> {
     let text = format!(
-        "appsrc name=raw is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream ! {launch}"
+        "appsrc name=raw is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream ! {}",
+        recipe.launch
     );
     let built = pipeline::build(&text).map_err(|error| error.to_string())?;
     built.set_property("name", "second");
@@ -203,6 +206,10 @@ fn start(
         .by_name("raw")
         .and_then(|element| element.downcast::<gst_app::AppSrc>().ok());
     let source = source.ok_or("the pipeline has no appsrc \"raw\"")?;
+    // Its first picture is a keyframe: at the bitrate of the recipe it would be far too large for whom it is made for.
+    if let (Some(control), Some(bitrate)) = (&recipe.bitrate, bitrate) {
+        pipeline::set_bitrate(&built, control, bitrate);
+    }
     let outlet = outlet.clone();
     pipeline::on_frame(&built, move |sample| outlet.camera_frame(sample))
         .map_err(|error| error.to_string())?;
