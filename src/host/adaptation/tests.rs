@@ -181,7 +181,7 @@ fn a_steep_fall_is_bridged_for_a_viewer_alone_and_a_gentle_one_followed() {
     let mut talk = Talk::new(RATES, 1);
     talk.estimate_of(2_000_000, 2_527_000);
     assert_eq!(talk.estimate_of(2_000_000, 1_583_000), []);
-    talk.loss(0, 0.2);
+    talk.loss(0, 0.25);
     let moved = talk.estimate_of(2_000_000, 1_500_000);
     assert_eq!(shown(&moved), [(0, Rendition::Second, Why::Bandwidth)]);
 
@@ -263,10 +263,20 @@ fn losses_count_where_they_last_and_no_estimate_speaks_of_them() {
     let mut talk = Talk::new(RATES, 2);
     assert_eq!(shown(&talk.loss(0, 0.3)), []);
     assert_eq!(shown(&talk.loss(0, 0.0)), []);
-    assert_eq!(shown(&talk.loss(0, 0.5)), []);
+    // Of a few packets each, as reports are that come with estimates.
+    for _ in 0..8 {
+        assert_eq!(shown(&talk.loss(0, 0.5)), []);
+    }
     assert_eq!(
         shown(&talk.loss(0, 0.5)),
         [(0, Rendition::Second, Why::Loss)]
+    );
+    // And where there is one every second or so.
+    talk.loss(1, 0.5);
+    talk.pass(Duration::from_secs(1));
+    assert_eq!(
+        shown(&talk.loss(1, 0.5)),
+        [(1, Rendition::Second, Why::Loss)]
     );
 }
 

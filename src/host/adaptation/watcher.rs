@@ -63,6 +63,10 @@ pub const TRIAL: Duration = Duration::from_secs(6);
 const SETTLES: Duration = Duration::from_secs(3);
 /// A share of packets lost that is taken for too much sent (RFC 8298 and others: below a tenth, radios lose as well).
 const MUCH_LOST: f64 = 0.1;
+/// In every report for so long: of the few packets between two that are 200 ms apart, a radio loses that many at times.
+const MUCH_LOST_FOR: Duration = Duration::from_millis(800);
+/// While the estimate falls, so many lost say that the queue in front of the link is full.
+const OVERFLOWS: f64 = 0.2;
 /// The share of the smallest picture's bitrate that everybody is given.
 const LEAST: f64 = 0.25;
 /// A share that speaks of a queue that is full somewhere, and for how long it does.
@@ -123,8 +127,10 @@ pub(super) struct Watcher {
     before_trial: Option<u64>,
     pub thinned: Option<u32>,
     pub paced: Option<u32>,
-    /// Reports of much loss in a row.
-    lossy: u8,
+    /// Since when every report has been of much loss.
+    lossy: Option<Instant>,
+    /// The share that the latest report was of.
+    loss: f64,
     /// When some were lost.
     lost: Option<Instant>,
 }
@@ -218,7 +224,8 @@ impl Watcher {
             before_trial: None,
             thinned: None,
             paced: None,
-            lossy: 0,
+            lossy: None,
+            loss: 0.0,
             lost: None,
         }
     }
@@ -258,8 +265,7 @@ impl Watcher {
             lowest: bandwidth,
         };
         if (lasts && falls) || self.is_short_for_certain(falls, loses, doubt, now) {
-            // Or the queue in front of the link is full already.
-            let steep = (falls && arrived < sent.picture * STEEP) || self.lossy > 0;
+            let steep = (falls && arrived < sent.picture * STEEP) || self.loss > OVERFLOWS;
             let scale = if self.loses_some(now) {
                 1.0
             } else {
@@ -327,12 +333,11 @@ impl Watcher {
         if lost > SOME_LOST {
             self.lost = Some(now);
         }
-        self.lossy = match lost > MUCH_LOST {
-            true => self.lossy.saturating_add(1),
-            false => 0,
-        };
-        // One report in a row may be a radio that was away for a moment.
-        if self.lossy >= 2 {
+        self.loss = lost;
+        let since = self.lossy.filter(|_| lost > MUCH_LOST);
+        self.lossy = (lost > MUCH_LOST).then_some(since.unwrap_or(now));
+        // Of one report alone a radio may be the reason that was away for a moment.
+        if since.is_some_and(|at| now.saturating_duration_since(at) >= MUCH_LOST_FOR) {
             self.loses(sent, lost, now);
         }
     }
