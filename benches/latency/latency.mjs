@@ -1,5 +1,6 @@
 // From the camera's picture to Chromium's screen: a clock in the picture, read where it is shown.
-// Prints Markdown. PERCH_BIN and SWARM_BIN name the programs; --seconds says how long to watch.
+// Prints Markdown. Needs root: the viewer is in a network namespace, so that packets on the way to it can be lost.
+// PERCH_BIN and SWARM_BIN name the programs; --seconds says how long to watch.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -9,15 +10,19 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 
 import { killAtExit } from "../../tests/interop/children.mjs";
-import { Daemon } from "../../tests/interop/daemon.mjs";
-import { Lobby } from "../../tests/interop/lobby.mjs";
+import { lacking } from "../../tests/interop/namespaces.mjs";
+import { narrowStage } from "../../tests/interop/narrow.mjs";
 import { until } from "../../tests/interop/until.mjs";
-import { Browser } from "../../tests/interop/viewer.mjs";
 import { measure } from "./measure.page.js";
 
 const [WIDTH, HEIGHT] = [1280, 720];
 /** The first pictures come while the browser warms up. */
 const WARM_UP_MS = 3000;
+const LOST = 3;
+const WAYS = [
+  ["nothing is lost", () => {}],
+  [`${LOST} % of the packets are lost`, (links) => links.lose(0, LOST)],
+];
 
 /** The encoder of the built-in test profile behind a camera that tells the time. */
 const profile = (socket) => `
@@ -57,54 +62,57 @@ async function startCamera(socket) {
   return camera;
 }
 
-async function run(seconds, dir) {
+/** The device, one viewer, and what is done about the way between them before each of the measurements. */
+async function run(t, seconds, dir) {
   const socket = path.join(dir, "camera");
   await mkdir(path.join(dir, "pipelines"));
   await writeFile(path.join(dir, "pipelines/clock.toml"), profile(socket));
   const camera = await startCamera(socket);
-  const lobby = await Lobby.start({ chatter: false });
-  const daemon = await Daemon.start(lobby, {
-    name: "latency",
-    config: {
-      camera: { profile: "clock", width: WIDTH, height: HEIGHT, framerate: 30 },
-      // The clock is read from this picture's size; the page, which reads every picture back, is late, and would be sent
-      // the smaller one.
-      encoder: { bitrate: 2_000_000, second_rendition: false },
-    },
-    env: { PERCH_DATA_DIR: dir },
-  });
-  const browser = await Browser.start();
-  try {
-    await daemon.live(lobby);
-    const viewer = await browser.viewer(lobby, "stopwatch");
-    await viewer.watch();
-    await viewer.firstFrame();
-    return await viewer.page.evaluate(measure, { seconds, warmUpMs: WARM_UP_MS, width: WIDTH });
-  } finally {
-    await browser.stop();
-    await daemon.reap();
-    await lobby.stop();
-    camera.kill();
+  t.after(() => camera.kill());
+  const config = {
+    camera: { profile: "clock", width: WIDTH, height: HEIGHT, framerate: 30 },
+    encoder: { bitrate: 2_000_000 },
+  };
+  const { links, viewers: [viewer] } = await narrowStage(t, 1, config, { env: { PERCH_DATA_DIR: dir } });
+  const rows = [];
+  for (const [what, prepare] of WAYS) {
+    prepare(links);
+    rows.push([what, await viewer.page.evaluate(measure, { seconds, warmUpMs: WARM_UP_MS, width: WIDTH })]);
   }
+  return rows;
 }
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "30" } } });
-const seconds = Number(values.seconds);
-const dir = await mkdtemp(path.join(tmpdir(), "perch-latency-"));
-try {
-  const { latencies, unread } = await run(seconds, dir);
+const row = (seconds) => ([what, { latencies, unread, gap, small }]) => {
   if (latencies.length < seconds * 20) {
-    throw new Error(`only ${latencies.length} pictures in ${seconds} s could be read, ${unread} could not`);
+    throw new Error(`${what}: only ${latencies.length} pictures in ${seconds} s could be read, ${unread} could not`);
   }
   latencies.sort((a, b) => a - b);
   const cell = (q) => quantile(latencies, q).toFixed(1);
-  console.log(`\
-Capture to render in headless Chromium on the same machine, ${WIDTH}x${HEIGHT} at 30 fps and 2.0 Mbit/s, ${seconds} s: from
-the moment a picture is drawn to the moment the page's requestVideoFrameCallback has it.
+  return `| ${what} | ${latencies.length} | ${unread} | ${small} | ${cell(0.5)} | ${cell(0.95)} | ${cell(1)} | ${gap.toFixed(0)} |`;
+};
 
-| pictures read | unreadable | median, ms | p95, ms | largest, ms |
-|---:|---:|---:|---:|---:|
-| ${latencies.length} | ${unread} | ${cell(0.5)} | ${cell(0.95)} | ${cell(1)} |`);
-} finally {
-  await rm(dir, { recursive: true, force: true });
+const { values } = parseArgs({ options: { seconds: { type: "string", default: "30" } } });
+const seconds = Number(values.seconds);
+const reason = lacking();
+if (reason) {
+  console.log(`Not measured: ${reason}.`);
+  process.exit(0);
 }
+const ends = [];
+const t = { name: "latency", after: (end) => ends.unshift(end), diagnostic() {} };
+const dir = await mkdtemp(path.join(tmpdir(), "perch-latency-"));
+t.after(() => rm(dir, { recursive: true, force: true }));
+try {
+  const rows = await run(t, seconds, dir);
+  console.log(`\
+Capture to render in headless Chromium on the same machine, behind a link of its own, ${WIDTH}x${HEIGHT} at 30 fps and
+2.0 Mbit/s, ${seconds} s each: from the moment a picture is drawn to the moment the page's requestVideoFrameCallback has it.
+The page reads every picture back, and is late itself at times.
+
+| | pictures read | unreadable | of them in 640x360 | median, ms | p95, ms | largest, ms | longest gap between two, ms |
+|---|---:|---:|---:|---:|---:|---:|---:|
+${rows.map(row(seconds)).join("\n")}`);
+} finally {
+  for (const end of ends) await end();
+}
+process.exit(0);

@@ -5,7 +5,6 @@
 export function measure({ seconds, warmUpMs, width }) {
   const COLUMNS = 16;
   const ROWS = 4;
-  const BLOCK = width / 20;
   /** Pixels of a block on the canvas; its middle is looked at. */
   const SCALE = 4;
 
@@ -17,7 +16,9 @@ export function measure({ seconds, warmUpMs, width }) {
   /** Microseconds since the epoch, or null if the blocks do not agree with their check. */
   const readClock = () => {
     const [w, h] = [canvas.width, canvas.height];
-    context.drawImage(video, 0, 0, COLUMNS * BLOCK, ROWS * BLOCK, 0, 0, w, h);
+    // Of whatever size the picture is at the moment.
+    const block = video.videoWidth / 20;
+    context.drawImage(video, 0, 0, COLUMNS * block, ROWS * block, 0, 0, w, h);
     const { data } = context.getImageData(0, 0, w, h);
     const white = (bit) => {
       const x = (bit % COLUMNS) * SCALE + SCALE / 2;
@@ -39,13 +40,16 @@ export function measure({ seconds, warmUpMs, width }) {
 
   return new Promise((resolve) => {
     const latencies = [];
-    let unread = 0;
+    let [unread, small, gap, last] = [0, 0, 0, null];
     const begin = performance.now() + warmUpMs;
     const onFrame = () => {
       const shown = performance.now();
-      if (shown > begin + seconds * 1000) return resolve({ latencies, unread });
+      if (shown > begin + seconds * 1000) return resolve({ latencies, unread, small, gap });
       video.requestVideoFrameCallback(onFrame);
       if (shown < begin) return undefined;
+      if (last !== null) gap = Math.max(gap, shown - last);
+      last = shown;
+      if (video.videoWidth < width) small += 1;
       const micros = readClock();
       if (micros === null) unread += 1;
       else latencies.push(epoch + shown - micros / 1000);

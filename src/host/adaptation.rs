@@ -37,10 +37,6 @@ const REMEMBERS: Duration = Duration::from_secs(4);
 const SECOND_AGAIN: Duration = Duration::from_secs(60);
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
-/// Less than this share of what is encoded that arrives is a fall that the smaller picture bridges, even for a viewer alone: what
-/// waits along the way is gone sooner.
-const STEEP: f64 = 0.75;
-
 /// What may be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
@@ -274,19 +270,22 @@ impl Adaptation {
     /// A viewer has said what its connection carries.
     pub fn way(&mut self, branch: BranchId, way: Way, now: Instant) {
         let (rates, deaf) = (self.rates(), self.is_deaf(now));
-        let sent = self
-            .rendition(branch)
-            .map(|rendition| f64::from(self.bitrate(rendition)));
-        let (Some(sent), Some(watcher)) = (sent, self.watchers.get_mut(&branch)) else {
+        let rendition = self.rendition(branch);
+        let encoded = rendition.map(|rendition| f64::from(self.bitrate(rendition)));
+        let (Some(encoded), Some(watcher)) = (encoded, self.watchers.get_mut(&branch)) else {
             return;
         };
         if deaf {
             return watcher.overhears(way.bandwidth);
         }
+        let told = watcher
+            .thinned
+            .map_or(encoded, |thin| encoded.min(f64::from(thin)));
         let sent = Sent {
-            picture: watcher
-                .thinned
-                .map_or(sent, |thin| sent.min(f64::from(thin))),
+            measured: way.sent.is_some(),
+            told,
+            // What it was to be, where nothing was measured.
+            picture: way.sent.map_or(told, |sent| sent as f64),
             sound: f64::from(rates.sound),
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
@@ -390,13 +389,9 @@ impl Adaptation {
                 continue;
             }
             let shortage = watcher.shortage;
-            let steep = shortage.map_or(0.0, |shortage| shortage.sent * STEEP);
-            let falls_steeply = watcher.is_short(now) && watcher.arrives_less_than(steep);
-            let needed = if falls_steeply {
-                needed.max(steep)
-            } else {
-                needed
-            };
+            let steep = shortage.filter(|_| watcher.is_short(now));
+            let steep = steep.and_then(|shortage| shortage.steep);
+            let needed = steep.map_or(needed, |steep| needed.max(steep));
             let Some(limit) = watcher.limit.filter(|limit| *limit < needed) else {
                 continue;
             };

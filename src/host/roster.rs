@@ -134,7 +134,7 @@ impl Roster {
     pub fn next_deadline(&self) -> Option<Instant> {
         let viewers = self.viewers.values().map(Viewer::deadline);
         let closing = self.closing.values().copied();
-        let spares = self.spares.deadline(self.wants_spares());
+        let spares = self.spares.deadline(self.wants_spares(), self.quiet_at());
         let kept = self.kept.iter().map(|kept| kept.deadline);
         let others = self
             .pressure_deadline()

@@ -10,6 +10,7 @@
 //! A task per branch carries out what the host asks, in order, on blocking threads; callbacks from
 //! GStreamer's threads only translate and send.
 
+mod meter;
 mod pacing;
 mod retransmission;
 mod threads;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::threads::THREADS;
 use self::{
+    meter::Meter,
     pacing::Pace,
     retransmission::Retransmissions,
     threads::on_branch_thread,
@@ -253,6 +255,7 @@ struct Pipeline {
     /// Of the picture.
     ssrc: u32,
     pace: Pace,
+    meter: Meter,
     retransmissions: Retransmissions,
     /// Of the certificate that it was given.
     fingerprint: Option<String>,
@@ -307,6 +310,7 @@ impl Pipeline {
             gate,
             ssrc: video.ssrc,
             pace: video.pace.clone(),
+            meter: video.meter.clone(),
             retransmissions,
             fingerprint: identity.map(|own| own.fingerprint.clone()),
             offered: false,
@@ -385,7 +389,12 @@ impl Pipeline {
                     if event == BranchEvent::Connected
                         && !std::mem::replace(&mut self.listens, true)
                     {
-                        listen_for_rtcp(&self.webrtcbin, self.ssrc, reporter.clone());
+                        listen_for_rtcp(
+                            &self.webrtcbin,
+                            self.ssrc,
+                            self.meter.clone(),
+                            reporter.clone(),
+                        );
                     }
                     reporter.send(event);
                 }

@@ -18,6 +18,8 @@ pub struct Way {
     pub bandwidth: Option<u64>,
     /// The share of packets lost since the report before, 0 to 1; of the stream that lost most.
     pub loss: Option<f64>,
+    /// What it was sent of the picture over the last second, in bit/s. No viewer says that: it is measured beside.
+    pub sent: Option<u64>,
 }
 
 impl Way {
@@ -145,6 +147,7 @@ mod tests {
             Way {
                 bandwidth: Some(131_072 << 3),
                 loss: Some(0.25),
+                sent: None,
             }
         );
         // What another stream lost is not the picture's.

@@ -100,10 +100,13 @@ export class Links {
   }
 }
 
-/** A stage in such a network, and so many viewers who have their first frame, each in a browser of its own. */
-export async function narrowStage(t, count, config) {
+/**
+ * A stage in such a network, and so many viewers who have their first frame, each in a browser of its own. `more` is for
+ * `Stage.set`.
+ */
+export async function narrowStage(t, count, config, more = {}) {
   const links = new Links(t, count);
-  const stage = await Stage.set(t, { lobby: { host: links.near }, prefix: links.prefix, config });
+  const stage = await Stage.set(t, { lobby: { host: links.near }, prefix: links.prefix, config, ...more });
   // GLib's complaints are bugs, ours mostly.
   t.after(() => assert.deepEqual(stage.daemon.lines(/CRITICAL|WARNING \*\*/), []));
   const viewers = [];

@@ -4,14 +4,48 @@
 // itself; `benches/bandwidth.mjs` does the same with 1280x720 at 2 Mbit/s and puts the figures into a table.
 
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 
 import { lacking } from "./namespaces.mjs";
 import { height, narrowStage, watch } from "./narrow.mjs";
+import { until } from "./until.mjs";
 
 const PICTURE = { camera: { width: 640, height: 360, framerate: 30 }, encoder: { bitrate: 1_000_000 } };
 const FULL = 360;
 const SMALL = 180;
+
+/** A directory of data with the profile "odd", whose encoder is this one. */
+function profile(t, encoder) {
+  const dir = mkdtempSync(path.join(tmpdir(), "perch-profile-"));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  mkdirSync(path.join(dir, "pipelines"));
+  writeFileSync(path.join(dir, "pipelines/odd.toml"), `
+name = "odd"
+description = "a test picture whose encoder has something missing"
+
+[[source]]
+elements = ["videotestsrc"]
+launch = """
+videotestsrc is-live=true pattern=smpte horizontal-speed=4
+! video/x-raw,format=I420,width={width},height={height},framerate={framerate}/1
+"""
+
+[[encoder]]
+name = "x264"
+elements = ["x264enc"]
+${encoder}
+! video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au
+"""
+`);
+  const config = { ...PICTURE, camera: { ...PICTURE.camera, profile: "odd" } };
+  return [config, { env: { PERCH_DATA_DIR: dir, PERCH_LOG: "warn,perch=debug" } }];
+}
+
+const X264 = `x264enc name=encoder tune=zerolatency speed-preset=ultrafast bframes=0 threads=2
+key-int-max={keyframe_frames} bitrate={bitrate_kbit} vbv-buf-capacity=400 min-force-key-unit-interval=250000000`;
 
 const report = async (viewer) => (await viewer.report()).video;
 
@@ -85,4 +119,41 @@ test("losses of a radio are not taken for too much sent", async (t) => {
   assert.ok(seen.fps >= 25, JSON.stringify(seen));
   // A browser that is late itself may call that a shortage of bandwidth; the losses are none.
   assert.deepEqual(stage.daemon.lines(/event="viewer-rendition".*reason="loss"/), []);
+});
+
+test("where the second rendition cannot be encoded, a slow viewer gets fewer pictures of the first", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  // It encodes the whole picture, and no smaller one.
+  const encoder = `bitrate_property = "bitrate"\nbitrate_unit = 1000\nlaunch = """\nvideo/x-raw,width=640,height=360 ! ${X264}`;
+  const { stage, links, viewers } = await narrowStage(t, 2, ...profile(t, encoder));
+  const [slow, other] = viewers;
+  await settled(viewers);
+
+  links.limit(0, 400);
+  await until("the second rendition to fail", 10_000, () => stage.daemon.lines(/event="second-rendition-failed"/).length > 0);
+  await until("fewer pictures", 10_000, () => stage.daemon.lines(/event="viewer-thinned".* bitrate=\d/).length > 0);
+  const [seen, undisturbed] = await Promise.all([watch(slow, 12), watch(other, 12)]);
+  stage.figure("frame rate of whole groups at 40 % of the bitrate", seen.fps, "fps");
+  assert.equal(seen.height, FULL, JSON.stringify(seen));
+  assert.ok(seen.fps >= 3 && seen.fps < 27, JSON.stringify(seen));
+  assert.equal(undisturbed.lost, 0, JSON.stringify(undisturbed));
+  assert.ok(undisturbed.fps >= 27, JSON.stringify(undisturbed));
+  const shown = stage.daemon.lines(/event="viewer-rendition"/).map((line) => /rendition="(\w+)"/.exec(line)[1]);
+  assert.deepEqual(shown, ["second", "first"], "it is not tried again at once");
+});
+
+test("an encoder whose bitrate cannot be changed is left alone, and the second rendition is all there is", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const { stage, links, viewers } = await narrowStage(t, 1, ...profile(t, `launch = """\n${X264}`));
+  const [viewer] = viewers;
+  await settled(viewers);
+  links.limit(0, 600);
+  await height(viewer, SMALL, 15_000);
+  const seen = await watch(viewer, 8);
+  assert.ok(seen.fps >= 20, JSON.stringify(seen));
+  // What each was begun with.
+  assert.deepEqual((await stage.daemon.status()).camera.target_bits_per_s, { first: 1_000_000, second: 240_000 });
+  assert.deepEqual(stage.daemon.lines(/event="encoder-bitrate"/), []);
 });

@@ -1,6 +1,8 @@
 //! The rule beside simulated links: each viewer has a bottleneck with a queue, and estimates what comes through as
 //! libwebrtc's receivers do.
 
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -13,6 +15,8 @@ const RATES: Rates = Rates {
 const MOMENT: Duration = Duration::from_millis(50);
 /// A queue holds so much of what its link carries.
 const QUEUE: f64 = 0.3;
+/// As far back as receivers look.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A viewer behind a bottleneck.
 #[derive(Debug)]
@@ -24,6 +28,12 @@ struct Link {
     /// The receiver's estimate, in bit/s.
     estimate: f64,
     overused: bool,
+    /// Bits that were sent and that arrived, moment by moment.
+    lately: VecDeque<(f64, f64)>,
+    /// The share of its bitrate that the encoder makes use of.
+    busy: f64,
+    /// The receiver reads its packets late, once, and believes that the link is short.
+    late: bool,
     sent: f64,
     dropped: f64,
     since_report: Duration,
@@ -36,6 +46,9 @@ impl Link {
             queue: 0.0,
             estimate: 3_000_000.0,
             overused: false,
+            lately: VecDeque::new(),
+            busy: 1.0,
+            late: false,
             sent: 0.0,
             dropped: 0.0,
             since_report: Duration::ZERO,
@@ -45,6 +58,7 @@ impl Link {
     /// One moment at this bitrate; what the viewer then says, twice or more a second.
     fn pass(&mut self, bitrate: f64) -> Option<Way> {
         let moment = MOMENT.as_secs_f64();
+        let bitrate = bitrate * self.busy;
         let before = self.queue;
         self.sent += bitrate * moment;
         self.queue = (self.queue + (bitrate - self.capacity) * moment).max(0.0);
@@ -55,8 +69,19 @@ impl Link {
         }
         // The delay grows, or stands at its most.
         let grows = self.queue > before + 1.0 || (self.queue >= most && bitrate > self.capacity);
-        let falls = grows && self.queue > self.capacity * 0.03;
-        let arrives = bitrate.min(self.capacity);
+        let late = std::mem::take(&mut self.late);
+        let falls = late || (grows && self.queue > self.capacity * 0.03);
+        // What waited arrives as well.
+        let arrived = (before + bitrate * moment).min(self.capacity * moment);
+        self.lately.push_back((bitrate * moment, arrived));
+        let window = (WINDOW.as_millis() / MOMENT.as_millis()) as usize;
+        if self.lately.len() > window {
+            self.lately.pop_front();
+        }
+        let seconds = self.lately.len() as f64 * moment;
+        let (sent, arrives) = self.lately.iter().fold((0.0, 0.0), |sum, bits| {
+            (sum.0 + bits.0 / seconds, sum.1 + bits.1 / seconds)
+        });
         self.since_report += MOMENT;
         if falls {
             self.estimate = self.estimate.min(arrives * 0.85);
@@ -80,6 +105,7 @@ impl Link {
         Some(Way {
             bandwidth: Some(self.estimate as u64),
             loss: Some(loss),
+            sent: (self.lately.len() == window).then_some(sent as u64),
         })
     }
 }
@@ -210,6 +236,25 @@ proptest! {
             prop_assert!(share < 0.2, "{capacity}: {share} of the time");
             prop_assert!(f64::from(street.adaptation.bitrate(Rendition::Second)) <= (capacity * 1.2).max(120_000.0));
         }
+    }
+
+    #[test]
+    fn a_receiver_that_is_late_keeps_its_picture_whatever_the_picture_takes(
+        busy in 0.02..1.0f64,
+        late in prop::collection::vec(20..200usize, 1..20),
+        viewers in 1..4usize,
+    ) {
+        let mut street = Street::new(&vec![20_000_000.0; viewers]);
+        for link in &mut street.links {
+            link.busy = busy;
+        }
+        street.pass(Duration::from_secs(5), |_| {});
+        for moments in late {
+            street.links[0].late = true;
+            street.pass(MOMENT * moments as u32, |_| {});
+        }
+        let moves: Vec<_> = street.moves.iter().map(|(_, who, ..)| *who).collect();
+        prop_assert_eq!(moves, Vec::<usize>::new());
     }
 
     #[test]

@@ -27,6 +27,15 @@ const PLAINLY_LESS: f64 = 0.88;
 /// most of what is sent arrives, and late. So little a link loses packets for within a second or so, or goes on.
 const MOST_ARRIVES: f64 = 0.8;
 const GOES_ON: Duration = Duration::from_secs(1);
+/// Less than this share of what is sent that arrives is a fall that the smaller picture bridges, even for a viewer alone: what
+/// waits along the way is gone sooner.
+const STEEP: f64 = 0.75;
+/// What has not arrived of the last second's pictures grows while the link is short, and shows what it carries long before
+/// a second has passed; a receiver that is late itself misses less than this, and not ever more.
+const MISSES: f64 = 0.1;
+const SHOWS_AFTER: Duration = Duration::from_millis(100);
+/// As far back as receivers look.
+const WINDOW: Duration = Duration::from_secs(1);
 /// For a receiver to see that more comes through than it thought possible: it looks back for a second.
 const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
@@ -54,6 +63,10 @@ pub const TRIAL: Duration = Duration::from_secs(6);
 const SETTLES: Duration = Duration::from_secs(3);
 /// A share of packets lost that is taken for too much sent (RFC 8298 and others: below a tenth, radios lose as well).
 const MUCH_LOST: f64 = 0.1;
+/// In every report for so long: of the few packets between two that are 200 ms apart, a radio loses that many at times.
+const MUCH_LOST_FOR: Duration = Duration::from_millis(800);
+/// While the estimate falls, so many lost say that the queue in front of the link is full.
+const OVERFLOWS: f64 = 0.2;
 /// The share of the smallest picture's bitrate that everybody is given.
 const LEAST: f64 = 0.25;
 /// A share that speaks of a queue that is full somewhere, and for how long it does.
@@ -63,13 +76,23 @@ const LOSS_TELLS: Duration = Duration::from_secs(3);
 /// What a viewer is sent, in bit/s.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
+    /// Over the last second, which is as far as a receiver looks back, too.
     pub picture: f64,
+    /// That was measured; else it is what was to be.
+    pub measured: bool,
+    /// What may be sent by now: of a quiet scene, and just after a change for the better, much more than that.
+    pub told: f64,
     pub sound: f64,
     /// The least that a picture can be encoded at.
     pub least: f64,
 }
 
 impl Sent {
+    /// From a share of what was sent to the same share of what may be.
+    fn scale(self) -> f64 {
+        (self.told / self.picture.max(1.0)).max(1.0)
+    }
+
     fn all(self) -> f64 {
         self.picture + self.sound
     }
@@ -104,26 +127,59 @@ pub(super) struct Watcher {
     before_trial: Option<u64>,
     pub thinned: Option<u32>,
     pub paced: Option<u32>,
-    /// Reports of much loss in a row.
-    lossy: u8,
+    /// Since when every report has been of much loss.
+    lossy: Option<Instant>,
+    /// The share that the latest report was of.
+    loss: f64,
     /// When some were lost.
     lost: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shortage {
-    began: Instant,
-    /// What was encoded when it began, in bit/s.
-    pub sent: f64,
+    began: Onset,
     last: Instant,
+    /// Much less arrived than was sent, at some time; what would have been enough, in bit/s.
+    pub steep: Option<f64>,
     /// No estimate spoke of it.
     pub loss: bool,
+}
+
+/// When something first spoke of a shortage.
+#[derive(Debug, Clone, Copy)]
+struct Onset {
+    at: Instant,
+    /// Bits of the last second that had not arrived by then.
+    missing: f64,
+}
+
+/// What speaks of a shortage.
+#[derive(Debug, Clone, Copy)]
+struct Cause {
+    loss: bool,
+    steep: Option<f64>,
+    began: Onset,
+}
+
+impl Cause {
+    /// Nothing spoke of it before.
+    fn at(loss: bool, now: Instant) -> Self {
+        let began = Onset {
+            at: now,
+            missing: 0.0,
+        };
+        Self {
+            loss,
+            steep: None,
+            began,
+        }
+    }
 }
 
 /// A shortage that may be none.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
-    since: Instant,
+    since: Onset,
     /// Estimate meanwhile.
     lowest: f64,
 }
@@ -131,7 +187,20 @@ struct Doubt {
 impl Shortage {
     /// It is none that passes by itself.
     pub fn lasts(&self) -> bool {
-        self.last.duration_since(self.began) >= LASTS
+        self.last.duration_since(self.began.at) >= LASTS
+    }
+}
+
+impl Onset {
+    /// What comes through at this moment, in bit/s, where ever more of the last second is missing; the estimate is still of
+    /// all of that second.
+    fn arrives_by_now(&self, missing: f64, sent: Sent, now: Instant) -> Option<f64> {
+        let passed = now.saturating_duration_since(self.at);
+        let tells = sent.measured
+            && (SHOWS_AFTER..WINDOW).contains(&passed)
+            && missing > sent.picture * MISSES;
+        let short = (missing - self.missing) / passed.as_secs_f64();
+        tells.then(|| (sent.picture - short).clamp(0.0, sent.picture - missing))
     }
 }
 
@@ -155,7 +224,8 @@ impl Watcher {
             before_trial: None,
             thinned: None,
             paced: None,
-            lossy: 0,
+            lossy: None,
+            loss: 0.0,
             lost: None,
         }
     }
@@ -177,13 +247,43 @@ impl Watcher {
         let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);
         let arrived = (bandwidth / REACTION - sent.sound).max(carried);
         let falls = falls && (lasts || bandwidth <= sent.all());
-        let loses = self.loses_some(now) || arrived < sent.picture * MOST_ARRIVES;
-        if (lasts && falls) || self.is_short_for_certain(falls, loses, bandwidth, now) {
-            self.too_much(sent, arrived, carried, false, now);
+        let missing = sent.picture - arrived;
+        let shortage = self.shortage.filter(|_| lasts).map(|it| it.began);
+        let onset = shortage.or(self.doubted.map(|it| it.since));
+        let grows = onset.filter(|_| falls);
+        let by_now = grows.and_then(|onset| onset.arrives_by_now(missing, sent, now));
+        // The estimate will come down to that.
+        let arrived = by_now.unwrap_or(arrived);
+        let carried = by_now.map_or(carried, |by_now| {
+            carried.min(self.plausible(by_now * SHARE, sent, now))
+        });
+        // One that does not fall is of what arrived when it last did.
+        let loses = self.loses_some(now) || (falls && arrived < sent.picture * MOST_ARRIVES);
+        let began = onset.unwrap_or(Onset { at: now, missing });
+        let doubt = Doubt {
+            since: began,
+            lowest: bandwidth,
+        };
+        if (lasts && falls) || self.is_short_for_certain(falls, loses, doubt, now) {
+            let steep = (falls && arrived < sent.picture * STEEP) || self.loss > OVERFLOWS;
+            let scale = if self.loses_some(now) {
+                1.0
+            } else {
+                sent.scale()
+            };
+            let cause = Cause {
+                loss: false,
+                steep: steep.then_some(sent.told.max(sent.picture) * STEEP),
+                began,
+            };
+            self.too_much(cause, arrived * scale, carried * scale, sent, now);
         } else if bandwidth < sent.all() * PLAINLY_LESS {
-            self.stays_short(now);
+            // Of so little an estimator learns nothing; while none of it is lost, it is no reason to give less for ever.
+            if self.loses_some(now) || sent.picture > sent.least * 2.0 {
+                self.stays_short(now);
+            }
             if self.fails_its_trial(bandwidth, now) {
-                self.too_much(sent, sent.picture, carried, false, now);
+                self.too_much(Cause::at(false, now), sent.picture, carried, sent, now);
             }
         }
     }
@@ -208,23 +308,20 @@ impl Watcher {
         &mut self,
         falls: bool,
         loses: bool,
-        bandwidth: f64,
+        latest: Doubt,
         now: Instant,
     ) -> bool {
         let doubt = match self.doubted.take() {
             None if !falls => return false,
-            None => Doubt {
-                since: now,
-                lowest: bandwidth,
-            },
+            None => latest,
             // It was for a moment.
-            Some(doubt) if !falls && bandwidth > doubt.lowest * GROWS => return false,
+            Some(doubt) if !falls && latest.lowest > doubt.lowest * GROWS => return false,
             Some(doubt) => Doubt {
-                lowest: doubt.lowest.min(bandwidth),
+                lowest: doubt.lowest.min(latest.lowest),
                 ..doubt
             },
         };
-        let certain = loses || now.saturating_duration_since(doubt.since) >= GOES_ON;
+        let certain = loses || now.saturating_duration_since(doubt.since.at) >= GOES_ON;
         if !certain {
             self.doubted = Some(doubt);
         }
@@ -236,22 +333,23 @@ impl Watcher {
         if lost > SOME_LOST {
             self.lost = Some(now);
         }
-        self.lossy = match lost > MUCH_LOST {
-            true => self.lossy.saturating_add(1),
-            false => 0,
-        };
-        // One report in a row may be a radio that was away for a moment.
-        if self.lossy >= 2 {
+        self.loss = lost;
+        let since = self.lossy.filter(|_| lost > MUCH_LOST);
+        self.lossy = (lost > MUCH_LOST).then_some(since.unwrap_or(now));
+        // Of one report alone a radio may be the reason that was away for a moment.
+        if since.is_some_and(|at| now.saturating_duration_since(at) >= MUCH_LOST_FOR) {
             self.loses(sent, lost, now);
         }
     }
 
     /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
-    fn too_much(&mut self, sent: Sent, arrived: f64, carried: f64, loss: bool, now: Instant) {
+    fn too_much(&mut self, cause: Cause, arrived: f64, carried: f64, sent: Sent, now: Instant) {
+        let Cause { loss, steep, began } = cause;
         match self.shortage.filter(|_| self.is_short(now)) {
             Some(before) => {
                 self.shortage = Some(Shortage {
                     last: now,
+                    steep: before.steep.or(steep),
                     loss: loss && before.loss,
                     ..before
                 });
@@ -265,9 +363,9 @@ impl Watcher {
                 };
                 self.knee = None;
                 self.shortage = Some(Shortage {
-                    sent: sent.picture,
-                    began: now,
+                    began,
                     last: now,
+                    steep,
                     loss,
                 });
             }
@@ -289,7 +387,7 @@ impl Watcher {
     fn stays_short(&mut self, now: Instant) {
         if let Some(shortage) = &mut self.shortage
             && now.saturating_duration_since(shortage.last) < LOSS_AFTER
-            && now.saturating_duration_since(shortage.began) >= STAYS
+            && now.saturating_duration_since(shortage.began.at) >= STAYS
         {
             shortage.last = now;
         }
@@ -306,7 +404,7 @@ impl Watcher {
                     self.lower(carried, sent, now);
                 }
             }
-            _ => self.too_much(sent, sent.picture, carried, true, now),
+            _ => self.too_much(Cause::at(true, now), sent.picture, carried, sent, now),
         }
     }
 
@@ -355,11 +453,6 @@ impl Watcher {
     pub fn is_calm(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.moved) >= SETTLES
             && self.quiet(now).is_none_or(|quiet| quiet >= SETTLES)
-    }
-
-    /// Less than so many bit/s came through when it was too much the last time.
-    pub fn arrives_less_than(&self, bitrate: f64) -> bool {
-        self.knee.is_some_and(|knee| knee < bitrate)
     }
 
     /// Something is amiss at this very moment.

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BranchEvent, BranchId, Roster};
+use super::{BranchEvent, BranchId, Roster, Viewer};
 use crate::{
     config::{Config, IceAuth, IceServer},
     host::{
@@ -77,10 +77,10 @@ impl Spares {
         self.ready.len()
     }
 
-    /// When the roster has to look after them.
-    pub fn deadline(&self, wanted: bool) -> Option<Instant> {
+    /// When the roster has to look after them; `quiet`: nobody is on the way in any more then.
+    pub fn deadline(&self, wanted: bool, quiet: Option<Instant>) -> Option<Instant> {
         let lacking = wanted && self.len() < self.plan.count;
-        let again = self.not_before.filter(|_| lacking);
+        let again = self.not_before.max(quiet).filter(|_| lacking);
         let ready = self.ready.iter().filter_map(|spare| spare.deadline);
         ready.chain(again).min()
     }
@@ -93,9 +93,11 @@ impl Roster {
         self
     }
 
-    /// Opens what is missing. Not while anybody waits for a branch, nor where a viewer might need the room.
+    /// Opens what is missing. Not while anybody waits for a branch or is on the way in: on a slow machine that would be
+    /// work at their cost. Nor where a viewer might need the room.
     pub(super) fn keep_spares(&mut self, now: Instant) {
-        if self.spares.not_before.is_some_and(|at| now < at) {
+        let at = self.spares.not_before.max(self.quiet_at());
+        if at.is_some_and(|at| now < at) {
             return;
         }
         self.spares.not_before = None;
@@ -121,6 +123,12 @@ impl Roster {
             && !somebody_waits
             && self.viewers.len() < self.max
             && self.open() < self.max
+    }
+
+    /// When nobody is on the way in any more, at the latest.
+    pub(super) fn quiet_at(&self) -> Option<Instant> {
+        let viewers = self.viewers.values();
+        viewers.filter_map(Viewer::arrives_by).max()
     }
 
     /// The one that has its offer, or is nearest to it.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     host::{
         end::Rebuild,
-        viewer::{OFFER_WITHIN, REPEAT_AFTER},
+        viewer::{ANSWER_UNDER_PRESSURE, OFFER_WITHIN, REPEAT_AFTER},
     },
     media::Certificate,
 };
@@ -46,7 +46,7 @@ fn messages(actions: &[Action]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_newcomer_is_offered_the_branch_that_is_ready_and_another_is_opened() {
+fn a_newcomer_is_offered_the_branch_that_is_ready_and_another_is_opened_once_it_watches() {
     let mut bench = Bench::live_with(5, ONE);
     assert_eq!(opened(&bench.done), [1], "before anybody comes");
     assert_eq!(messages(&bench.branch(1, offer())), [""; 0]);
@@ -55,19 +55,37 @@ fn a_newcomer_is_offered_the_branch_that_is_ready_and_another_is_opened() {
 
     let actions = bench.join("ann");
     assert_eq!(messages(&actions), ["offer", "candidate"], "at once");
-    assert_eq!(opened(&actions), [2]);
+    assert_eq!(opened(&actions), [0; 0], "not at its cost");
     assert!(matches!(
         bench.answer("ann")[..],
         [Action::SetAnswer(BranchId(1), _)]
     ));
     let actions = bench.branch(1, BranchEvent::Connected);
     assert!(matches!(
-        actions[..],
-        [Action::Report(Report::Live {
+        actions[0],
+        Action::Report(Report::Live {
             branch: BranchId(1),
             ..
-        })]
+        })
     ));
+    assert_eq!(opened(&actions), [2]);
+}
+
+#[test]
+fn another_is_opened_too_once_nobody_is_believed_to_be_on_the_way_in() {
+    let mut bench = Bench::live_with(5, ONE);
+    bench.branch(1, offer());
+    bench.join("mute");
+    let almost = ANSWER_UNDER_PRESSURE - Duration::from_millis(1);
+    assert_eq!(opened(&bench.pass(almost)), [0; 0]);
+    assert_eq!(opened(&bench.pass(Duration::from_millis(1))), [2]);
+
+    // One whose connection comes to nothing is waited for to its end.
+    bench.branch(2, offer());
+    bench.join("ann");
+    bench.answer("ann");
+    assert_eq!(opened(&bench.pass(ANSWER_UNDER_PRESSURE)), [0; 0]);
+    assert_eq!(opened(&bench.branch(2, BranchEvent::Failed)), [3]);
 }
 
 #[test]
@@ -83,8 +101,9 @@ fn a_page_that_was_here_before_gets_a_branch_with_the_other_certificate() {
     let mut bench = Bench::live_with(5, ONE);
     bench.branch(1, offer());
     bench.join("ann");
-    bench.branch(2, offer());
     bench.answer("ann");
+    bench.branch(1, BranchEvent::Connected);
+    bench.branch(2, offer());
     let actions = bench.join("ann");
     assert_eq!(messages(&actions), [""; 0]);
     let second = Action::OpenBranch(BranchId(3), Certificate::Second);
@@ -187,8 +206,9 @@ fn a_page_that_leaves_and_is_back_at_once_may_answer_the_offer_that_it_has() {
     let mut bench = Bench::live_with(5, ONE);
     bench.branch(1, offer());
     assert_eq!(messages(&bench.join("ann")), ["offer"]);
+    let left = bench.leave("ann");
+    assert_eq!((closed(&left), opened(&left)), (vec![], vec![2]));
     bench.branch(2, offer());
-    assert_eq!(closed(&bench.leave("ann")), [0; 0]);
     bench.branch(1, BranchEvent::Candidate(Some(candidate(9))));
     let back = bench.join("ann");
     assert_eq!(messages(&back), ["candidate"], "what is new");

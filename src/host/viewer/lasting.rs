@@ -58,11 +58,18 @@ impl Viewer {
 
     /// When it has to make way for others that want to come in: it has never watched, and leaves its offer unanswered.
     pub fn makes_way_at(&self) -> Option<Instant> {
+        let offered = matches!(self.state, State::Offered { .. });
+        self.arrives_by().filter(|_| offered && !self.was_live)
+    }
+
+    /// Until when it may be on its way in. One that leaves its offer unanswered for long may well be none.
+    pub fn arrives_by(&self) -> Option<Instant> {
         match self.state {
-            State::Offered { deadline, .. } if !self.was_live => {
+            State::Opening { deadline, .. } | State::Connecting { deadline, .. } => Some(deadline),
+            State::Offered { deadline, .. } => {
                 Some(deadline - (ANSWER_WITHIN - ANSWER_UNDER_PRESSURE))
             }
-            _ => None,
+            State::Waiting { .. } | State::Live { .. } | State::Disconnected { .. } => None,
         }
     }
 

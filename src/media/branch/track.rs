@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gst::prelude::*;
 use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection};
 
-use super::{Change, add, pacing::Pace};
+use super::{Change, add, meter::Meter, pacing::Pace};
 use crate::media::{
     Rendition,
     camera::{Feed, Inlet, Outlet, Tap, TimeBase, Video},
@@ -24,6 +24,7 @@ const MTU: u32 = 1200 - playout_delay::SIZE;
 pub(super) struct Track {
     pub ssrc: u32,
     pub pace: Pace,
+    pub meter: Meter,
     source: gst_app::AppSrc,
     payloader: gst::Element,
     preferences: gst::Caps,
@@ -44,6 +45,10 @@ impl Track {
             .map_err(|error| error.to_string())?;
         if let Some(packets) = payloader.static_pad("src") {
             playout_delay::write(&packets, PLAYOUT_DELAY_ID);
+        }
+        let meter = Meter::default();
+        if let Some(pictures) = payloader.static_pad("sink") {
+            meter.watch(&pictures);
         }
         // Without the SSRC here 1.22 leaves a=ssrc out of the offer. The profile is the SPS's own:
         // an offer that says another one is a black picture in Safari. (level-asymmetry-allowed
@@ -70,6 +75,7 @@ impl Track {
         Ok(Self {
             ssrc,
             pace: Pace::default(),
+            meter,
             source: source("video-source"),
             payloader,
             preferences,
@@ -96,6 +102,7 @@ impl Track {
         Ok(Self {
             ssrc,
             pace: Pace::default(),
+            meter: Meter::default(),
             source: source("audio-source"),
             payloader,
             preferences,

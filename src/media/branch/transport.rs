@@ -11,7 +11,7 @@ use std::{
 use gst::prelude::*;
 use tokio::sync::Notify;
 
-use super::Reporter;
+use super::{Reporter, meter::Meter};
 use crate::{
     media::{
         BranchEvent,
@@ -128,7 +128,12 @@ impl Told {
 
 /// Reports what comes from the viewer as RTCP: that it is there, whatever it is (a receiver has nothing to say of our
 /// packets while none come to it, but it says so), and what it says of its connection. `media` is the picture's SSRC.
-pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, media: u32, reporter: Reporter) {
+pub(super) fn listen_for_rtcp(
+    webrtcbin: &gst::Element,
+    media: u32,
+    meter: Meter,
+    reporter: Reporter,
+) {
     let session = webrtcbin
         .downcast_ref::<gst::Bin>()
         .and_then(|bin| bin.by_name("rtpbin"))
@@ -153,7 +158,8 @@ pub(super) fn listen_for_rtcp(webrtcbin: &gst::Element, media: u32, reporter: Re
             reporter.send(BranchEvent::Heard);
         }
         if !way.is_empty() && told.way(&way, now) {
-            reporter.send(BranchEvent::Way(way));
+            let sent = meter.bitrate(now);
+            reporter.send(BranchEvent::Way(Way { sent, ..way }));
         }
         None
     });

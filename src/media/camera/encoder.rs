@@ -85,14 +85,14 @@ pub fn follow_bitrate(
         let Some(control) = control else { return };
         loop {
             let bitrate = *wanted.borrow_and_update();
-            let Some(encoder) = pipeline.upgrade().and_then(|it| it.by_name(ENCODER)) else {
+            let Some(pipeline) = pipeline.upgrade() else {
                 return;
             };
             let mut again = None;
             if let Some(bitrate) = bitrate {
                 let control = control.clone();
                 let outcome =
-                    on_blocking_thread(move || set_bitrate(&encoder, &control, bitrate)).await;
+                    on_blocking_thread(move || set_bitrate(&pipeline, &control, bitrate)).await;
                 match outcome {
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                         again = Some(OPENS_WITHIN);
@@ -119,10 +119,10 @@ fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) -
     match control {
         BitrateControl::V4l2 => {
             let bitrate = i32::try_from(bitrate).unwrap_or(i32::MAX);
-            command(encoder, v4l2::Control::Bitrate, bitrate)
+            command(&encoder, v4l2::Control::Bitrate, bitrate)
         }
         BitrateControl::Property { name, unit } => {
-            set_steps(encoder, name, bitrate.div_ceil(*unit))
+            set_steps(&encoder, name, bitrate.div_ceil(*unit))
         }
     }
 }
@@ -220,13 +220,16 @@ mod tests {
     #[test]
     fn a_property_takes_what_its_type_can_hold() {
         let encoder = element("x264enc");
+        encoder.set_property("name", ENCODER);
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&encoder).unwrap();
         let bitrate = |name: &str, unit| BitrateControl::Property {
             name: name.to_owned(),
             unit,
         };
-        set_bitrate(&encoder, &bitrate("bitrate", 1000), 700_500).unwrap();
+        set_bitrate(&pipeline, &bitrate("bitrate", 1000), 700_500).unwrap();
         assert_eq!(encoder.property::<u32>("bitrate"), 701);
-        let error = set_bitrate(&encoder, &bitrate("nosuch", 1), 700_000).unwrap_err();
+        let error = set_bitrate(&pipeline, &bitrate("nosuch", 1), 700_000).unwrap_err();
         assert_eq!(error.to_string(), "it has no property \"nosuch\"");
     }
 

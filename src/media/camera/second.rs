@@ -133,8 +133,9 @@ impl Second {
     async fn run(&mut self, recipe: Recipe) -> Ended {
         let (outlet, time) = (self.outlet.clone(), self.time.clone());
         let (says, mut faults) = mpsc::channel(4);
-        let launch = recipe.launch.clone();
-        let started = on_blocking_thread(move || start(&launch, &outlet, &time, says)).await;
+        let (order, bitrate) = (recipe.clone(), *self.bitrate.borrow());
+        let started =
+            on_blocking_thread(move || start(&order, bitrate, &outlet, &time, says)).await;
         let (running, source) = match started {
             Ok(started) => started,
             Err(why) => return Ended::Failed(faults.try_recv().unwrap_or(why)),
@@ -187,13 +188,15 @@ impl Second {
 }
 
 fn start(
-    launch: &str,
+    recipe: &Recipe,
+    bitrate: Option<u32>,
     outlet: &Arc<Outlet>,
     time: &TimeBase,
     says: mpsc::Sender<String>,
 ) -> Result<(Running, gst_app::AppSrc), String> {
     let text = format!(
-        "appsrc name=raw is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream ! {launch}"
+        "appsrc name=raw is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream ! {}",
+        recipe.launch
     );
     let built = pipeline::build(&text)?;
     built.set_property("name", "second");
@@ -212,6 +215,13 @@ fn start(
         }
     });
     let running = Running(built);
+    // Its first picture is a keyframe: at the bitrate of the recipe it would be far too large for whom it is made for.
+    if let (Some(control), Some(bitrate)) = (&recipe.commands.bitrate, bitrate) {
+        // A device is open then.
+        let _ = running.0.set_state(gst::State::Ready);
+        // What cannot be set is told of by who follows the bitrate from here on.
+        let _ = encoder::set_bitrate(&running.0, control, bitrate);
+    }
     match running.0.set_state(gst::State::Playing) {
         Ok(_) => Ok((running, source)),
         Err(error) => Err(format!("it does not start: {error}")),

@@ -59,6 +59,8 @@ struct Way {
     to: SockaddrStorage,
     /// The kernel and the network's driver can do it.
     trains: bool,
+    /// They have done it.
+    tried: bool,
 }
 
 impl Way {
@@ -74,6 +76,7 @@ impl Way {
             socket,
             to: remote.into(),
             trains: true,
+            tried: false,
         })
     }
 
@@ -93,6 +96,9 @@ impl Way {
                     continue;
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => return,
+                Ok(_) if length > 1 && !std::mem::replace(&mut self.tried, true) => {
+                    tracing::debug!(train = length, "a viewer's packets leave together");
+                }
                 // What a router said of an earlier one, or a route that is gone for now: ICE looks after that.
                 Ok(_) | Err(_) => {}
             }

@@ -16,6 +16,8 @@ pub struct Log(Arc<Mutex<Counts>>);
 #[derive(Debug, Default)]
 struct Counts {
     ends: BTreeMap<String, u64>,
+    ways: BTreeMap<String, u64>,
+    trains: u64,
     criticals: u64,
     errors: BTreeMap<String, u64>,
     complaints: Vec<String>,
@@ -30,6 +32,10 @@ impl Log {
         if let Some(end) = field(line, "event").filter(|event| *event == "viewer-ended") {
             let reason = field(line, "reason").unwrap_or(end);
             *counts.ends.entry(reason.to_owned()).or_default() += 1;
+        } else if let Some(direct) = field(line, "direct") {
+            *counts.ways.entry(direct.to_owned()).or_default() += 1;
+        } else if field(line, "train").is_some() {
+            counts.trains += 1;
         } else if let Some(kind) = alive(line) {
             *counts.census.entry(kind.to_owned()).or_default() += 1;
         } else if line.contains("start listing currently alive objects") {
@@ -51,6 +57,16 @@ impl Log {
     /// Ends of viewers, by reason.
     pub fn ends(&self) -> BTreeMap<String, u64> {
         self.counts().ends.clone()
+    }
+
+    /// Ways that viewers' packets were given, by whether they are direct ones. Told at the level `debug`.
+    pub fn ways(&self) -> BTreeMap<String, u64> {
+        self.counts().ways.clone()
+    }
+
+    /// How many direct ways have carried several packets as one. Told at the level `debug`.
+    pub fn trains(&self) -> u64 {
+        self.counts().trains
     }
 
     /// Criticals and warnings of GLib and its kin. Each is a mistake of a program in this process.

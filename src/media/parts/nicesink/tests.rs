@@ -14,6 +14,7 @@ fn way(trains: bool) -> (Way, UdpSocket) {
         socket: UdpSocket::bind("127.0.0.1:0").expect("a socket").into(),
         to: end.local_addr().expect("bound").into(),
         trains,
+        tried: false,
     };
     (way, end)
 }
