@@ -115,7 +115,15 @@ pub fn follow_bitrate(
     }
 }
 
-fn set_bitrate(encoder: &gst::Element, control: &BitrateControl, bitrate: u32) -> io::Result<()> {
+/// Sets the bitrate of the pipeline's encoder, in bit/s; `NotConnected` while that is a device that is not open.
+pub fn set_bitrate(
+    pipeline: &gst::Pipeline,
+    control: &BitrateControl,
+    bitrate: u32,
+) -> io::Result<()> {
+    let encoder = pipeline
+        .by_name(ENCODER)
+        .ok_or_else(|| unsupported("there is no encoder".to_owned()))?;
     match control {
         BitrateControl::V4l2 => {
             let bitrate = i32::try_from(bitrate).unwrap_or(i32::MAX);
