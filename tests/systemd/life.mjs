@@ -1,6 +1,9 @@
 // Starting, being live, and stopping, as systemd and its journal tell of it.
 
 import { check } from "../guest/suite.mjs";
+import { COUNTED, startOf } from "../guest/unit.mjs";
+
+const STARTS = 7;
 
 /** What systemd heard from the daemon, which it only tells while it debugs. */
 async function told(guest, after) {
@@ -77,6 +80,24 @@ export const life = [
       check(frames > 600, `and only ${frames} frames`);
       return `0 lines in 64 s; the viewer's longest gap was ${Math.round(gap)} ms in ${frames} frames`;
     },
+  },
+  {
+    name: "the start",
+    // Far more than it takes: what it takes on a machine that has other things to do is for the reader.
+    holds: "with the test picture it is live soon after it is started: in seconds, whatever else the machine does",
+    run: (guest) =>
+      guest.withDropIn(COUNTED, async () => {
+        const starts = [];
+        for (let n = 0; n < STARTS; n += 1) {
+          await guest.run("systemctl restart perch", 60);
+          starts.push(await startOf(guest));
+        }
+        const sorted = (what) => starts.map((start) => start[what]).sort((one, other) => one - other);
+        const range = (values) => `median ${values[(STARTS - 1) / 2].toFixed(2)}, from ${values[0].toFixed(2)} to ${values.at(-1).toFixed(2)}`;
+        const [wall, cpu] = [sorted("wall"), sorted("cpu")];
+        check(wall.at(-1) < 15, `the slowest of ${STARTS} took ${wall.at(-1)} s`);
+        return `${STARTS} starts: live after ${range(wall)} s; CPU until then ${range(cpu)} s`;
+      }),
   },
   {
     name: "stop",
