@@ -146,8 +146,7 @@ pub async fn run(
         camera_status,
         links,
     };
-    host.roster.camera(shown);
-    host.adaptation.camera(shown == Shown::Live, now());
+    host.camera(shown);
     let outcome = host.serve(shutdown).await;
     host.take_down().await;
     outcome
@@ -211,15 +210,7 @@ impl Host {
                 Input::Line(event) => self.line_event(event),
                 Input::Media(event) => self.media_event(event)?,
                 Input::Network(now) => self.network(now),
-                Input::Camera(shown) => {
-                    self.roster.camera(shown);
-                    self.adaptation.camera(shown == Shown::Live, now());
-                    let picture = self.camera_status.borrow().picture.clone();
-                    if let Some(picture) = picture {
-                        self.adaptation.adjustable(picture.adjustable, now());
-                        self.adaptation.has_second(picture.has_second, now());
-                    }
-                }
+                Input::Camera(shown) => self.camera(shown),
             }
             // First of all, as a camera takes longer to start than anything else.
             self.demand.watch(self.roster.viewers(), now());
@@ -271,6 +262,15 @@ impl Host {
                 self.outbox.clear();
                 self.outbox_overflowed = false;
             }
+        }
+    }
+
+    fn camera(&mut self, shown: Shown) {
+        self.roster.camera(shown);
+        self.adaptation.camera(shown == Shown::Live, now());
+        if let Some(picture) = &self.camera_status.borrow().picture {
+            self.adaptation.adjustable(picture.adjustable, now());
+            self.adaptation.has_second(picture.has_second, now());
         }
     }
 

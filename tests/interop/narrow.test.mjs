@@ -125,7 +125,7 @@ test("where the second rendition cannot be encoded, a slow viewer gets fewer pic
   const reason = lacking();
   if (reason) return t.skip(reason);
   // It encodes the whole picture, and no smaller one.
-  const encoder = `bitrate_property = "bitrate"\nbitrate_unit = 1000\nlaunch = """\nvideo/x-raw,width=640,height=360 ! ${X264}`;
+  const encoder = `bitrate_property = "bitrate"\nbitrate_unit = 1000\nlaunch = """\ncapsfilter caps=video/x-raw,width=640,height=360 ! ${X264}`;
   const { stage, links, viewers } = await narrowStage(t, 2, ...profile(t, encoder));
   const [slow, other] = viewers;
   await settled(viewers);

@@ -1,4 +1,5 @@
 //! Asking a host how it is.
+#![allow(dead_code, reason = "each test asks in some of these ways")]
 
 use std::{
     io::{Read as _, Write as _},
