@@ -82,6 +82,9 @@ export function into(tree) {
   };
 }
 
+/** Puts all of another tree into this one, as it is. */
+export const layOver = (tree, other) => execFileSync("cp", ["--archive", `${other}/.`, tree]);
+
 /**
  * Fills `tree`, which must be empty, with what makes the root file system `root` a device that goes live at boot.
  * `camera` is the text of the settings' `[camera]` table.

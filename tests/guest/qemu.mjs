@@ -61,6 +61,7 @@ WantedBy=network-online.target
 `;
 
 export class Machine {
+  takesCommands = false;
   #number = 0;
   #waiting = new Map();
 
@@ -91,7 +92,8 @@ export class Machine {
   async ready() {
     try {
       await this.#connect();
-      await until("the guest's agent", 180_000, () => this.#greet(), () => this.console.slice(-1500), 500);
+      await until("the guest's agent", 600_000, () => this.#greet(), () => this.console.slice(-1500), 500);
+      this.takesCommands = true;
     } catch (error) {
       await this.stop();
       throw error;
@@ -167,7 +169,7 @@ export class Machine {
   /** What is written before the agent listens waits for it in the channel. */
   async #greet() {
     if (this.child.exitCode !== null) throw new Error(`QEMU ended with ${this.child.exitCode}:\n${this.console.slice(-2000)}`);
-    this.greeting ??= this.execute("true", 170);
+    this.greeting ??= this.execute("true", 570);
     return Promise.race([this.greeting, new Promise((resolve) => setTimeout(resolve, 400, null))]);
   }
 

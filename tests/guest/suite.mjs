@@ -3,6 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
+import path from "node:path";
 
 // What is to be done at the exit is also done for a run that is broken off.
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
@@ -76,4 +77,9 @@ export function conclude(rows, { title, about, file, more = "" }) {
 /** Makes or finds the root file system; the directory that holds it. */
 export function guestRoot(root, ...options) {
   return execFileSync(`${root}/scripts/guest-root`, options, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" }).trim();
+}
+
+/** Makes or finds the kernel modules that Debian's kernel does not have; the tree that they are in. */
+export function guestModules(root) {
+  return path.join(execFileSync(`${root}/scripts/guest-modules`, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" }).trim(), "tree");
 }
