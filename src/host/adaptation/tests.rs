@@ -272,7 +272,8 @@ fn losses_count_where_they_last_and_no_estimate_speaks_of_them() {
         [(0, Rendition::Second, Why::Loss)]
     );
     // And where there is one every second or so.
-    talk.loss(1, 0.5);
+    let mut talk = Talk::new(RATES, 2);
+    assert_eq!(shown(&talk.loss(1, 0.5)), []);
     talk.pass(Duration::from_secs(1));
     assert_eq!(
         shown(&talk.loss(1, 0.5)),
