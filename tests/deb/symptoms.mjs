@@ -77,7 +77,14 @@ export const symptoms = {
     { does: "mv /run/10-site.toml /etc/perch/conf.d/; rm /etc/perch/lobby-secret", shows: ["fault: lobby.auth"] },
   ],
   "The service does not stay up": [
-    { does: "systemctl kill --kill-whom=main --signal=KILL perch", shows: ["restarted once"] },
+    {
+      // systemd may need more than one try itself.
+      does: `for times in 1 2; do
+          systemctl kill --kill-whom=main --signal=KILL perch
+          timeout 25 sh -c "until [ \\$(systemctl show perch -p NRestarts --value) -ge $times ] && systemctl is-active --quiet perch; do :; done"
+        done; true`,
+      shows: ["restarted 3 times"],
+    },
     { does: "systemctl stop perch", shows: ["is inactive (dead)", "→ `systemctl enable", "perch does not run"] },
   ],
   "The disk is full": [

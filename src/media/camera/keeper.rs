@@ -454,7 +454,7 @@ impl Keeping {
     }
 
     fn give_up(&mut self, why: String) {
-        warn!(event = "camera-gave-up", why, "camera given up");
+        warn!(event = "camera-gave-up", why, "camera given up: {why}");
         self.tell_opened(Err(CameraError::Hangs(why.clone())));
         let event = CameraEvent::Failed {
             why,
@@ -481,7 +481,10 @@ impl Keeping {
             }
             Report::Lost { fault, why } => {
                 let reason = fault.name();
-                warn!(event = "camera-lost", reason, why, device, "camera lost");
+                warn!(
+                    event = "camera-lost",
+                    reason, why, device, "camera lost: {why}"
+                );
             }
             Report::Back { after } => {
                 let after_ms = milliseconds(*after);
@@ -510,7 +513,7 @@ impl Keeping {
                 let retry_in_ms = milliseconds(*retry_in);
                 warn!(
                     event = "camera-waiting",
-                    reason, why, retry_in_ms, "waiting for the camera"
+                    reason, why, retry_in_ms, "waiting for the camera: {why}"
                 );
             }
             Report::Restarting {
@@ -528,7 +531,7 @@ impl Keeping {
                     retry_in_ms,
                     number = spent,
                     budget = BUDGET,
-                    "camera restarts"
+                    "camera restarts: {why}"
                 );
             }
         }

@@ -66,7 +66,10 @@ pub async fn keep(mut text: watch::Receiver<Option<String>>, outlet: Arc<Outlet>
             failures = 0;
         }
         if !std::mem::replace(&mut lost, true) {
-            warn!(event = "sound-lost", why, "sound lost; the picture goes on");
+            warn!(
+                event = "sound-lost",
+                why, "sound lost: {why}; the picture goes on"
+            );
         }
         let wait = Duration::from_secs(1 << failures.min(5)).min(LONGEST);
         failures = failures.saturating_add(1);
