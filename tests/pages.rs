@@ -447,14 +447,14 @@ fn every_command_in_a_sentence_is_one_of_a_block() {
 fn a_sentence_that_nobody_says_is_noticed() {
     let matcher = Matcher::new();
     for said in [
-        "waiting for the camera",
+        "waiting for the camera: …",
         "no line to the lobby (connection refused), trying again in 2 s",
         "live as 'Porch' without a picture: the encoder is silent, restarting it (2 of 10)",
     ] {
         assert!(matcher.says(said), "{said}");
     }
     for unsaid in [
-        "waiting for a camera",
+        "waiting for a camera: …",
         "no line to the lobby (connection reset), trying again in 2 s",
         "live as 'Porch' without a picture: the encoder sleeps, restarting it (2 of 10)",
         "the camera",
