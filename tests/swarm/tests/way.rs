@@ -1,9 +1,5 @@
 //! The cheap way of a picture to its viewers is the one that is taken: straight from the socket, and many packets at a
 //! time. What goes another way arrives as well, at twice the cost, and nothing else would tell.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, helpers included"
-)]
 
 use std::{
     ffi::OsStr,
