@@ -26,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use gst::prelude::*;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub(super) use self::outlet::{Inlet, Outlet, Tap, TimeBase};
@@ -209,11 +208,7 @@ impl Camera {
     ) -> Result<Self, CameraError> {
         let time = TimeBase::now();
         let keyframe_wanted = Arc::new(Notify::new());
-        on_blocking_thread(|| {
-            make_certificate();
-            certificate::make_second_in_advance();
-        })
-        .await;
+        certificate::make_in_advance();
         let second_keyframe_wanted = Arc::new(Notify::new());
         let video = Video {
             first: Arc::new(Outlet::for_video(&time, keyframe_wanted.clone())),
@@ -356,14 +351,6 @@ impl Camera {
         }
         let ended = |status: &CameraStatus| matches!(status.state, CameraState::Ended { .. });
         let _ = self.status().wait_for(ended).await;
-    }
-}
-
-/// GStreamer makes its process-wide DTLS certificate with the first element that needs it, which
-/// takes an RSA key: let that not be the first viewer's wait.
-fn make_certificate() {
-    if let Ok(decoder) = gst::ElementFactory::make("dtlsdec").build() {
-        let _ = decoder.property::<Option<String>>("pem");
     }
 }
 

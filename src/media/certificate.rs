@@ -2,11 +2,12 @@
 //!
 //! SDP's `a=fingerprint` binds the DTLS certificate to the signaling (RFC 8122 §6.2, RFC 8827 §6.5):
 //! without the comparison anybody on the path could take a viewer's place. `webrtcbin` (seen with 1.22)
-//! does not make it. Pure.
+//! does not make it.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::digest;
+use gst::prelude::*;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -58,18 +59,26 @@ pub fn second() -> Result<&'static Identity, GenerateError> {
     SECOND.get_or(generate)
 }
 
-/// Makes the second certificate on a thread of its own, which nobody waits for: the branch that needs it first
-/// has only a few seconds until its offer.
-pub fn make_second_in_advance() {
+/// Makes both of the process's certificates on a thread of its own, one after the other. Each takes an RSA key: let that
+/// be neither what going live waits for, nor the first viewer. A branch that comes sooner waits for it itself.
+pub fn make_in_advance() {
     let making = std::thread::Builder::new().name("certificate".to_owned());
     let made = making.spawn(|| {
+        make_gstreamers();
         // Whoever needs it tries again, and tells.
         if let Err(why) = second() {
             tracing::debug!(%why, "no second certificate in advance");
         }
     });
     if let Err(why) = made {
-        tracing::debug!(%why, "no thread for the second certificate");
+        tracing::debug!(%why, "no thread for the certificates");
+    }
+}
+
+/// GStreamer makes the first one, for all of the process, with the first element that needs it.
+fn make_gstreamers() {
+    if let Ok(decoder) = gst::ElementFactory::make("dtlsdec").build() {
+        let _ = decoder.property::<Option<String>>("pem");
     }
 }
 
@@ -174,7 +183,7 @@ MAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhALkyavYqMM2ck8sKwq/TW4r0LNgLPjZO
 
     #[test]
     fn the_second_one_comes_without_being_asked_for() {
-        make_second_in_advance();
+        make_in_advance();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while SECOND.made.get().is_none() {
             assert!(std::time::Instant::now() < deadline, "nobody makes it");
