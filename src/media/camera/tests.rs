@@ -1,5 +1,6 @@
 use std::{path::Path, time::Duration};
 
+use gst::prelude::*;
 use tokio::time::timeout;
 
 use super::*;
