@@ -45,9 +45,13 @@ async function listed(guest, device) {
 /** Lets a viewer watch the camera by this profile. */
 export function watched(guest, { device, profile, encoder, more = "" }) {
   return guest.withSettings(`[camera]\nprofile = "${profile}"\ndevice = "${device}"\n${more}`, async () => {
-    await guest.says(/^live as .*fps/, 60);
-    const { camera } = JSON.parse(await guest.run("perch status --json"));
-    check(camera.profile === profile && camera.device === device && camera.encoder === encoder, JSON.stringify(camera));
+    // The process that is restarted may still answer.
+    const camera = await guest.until(`${device} to be live`, 60, async () => {
+      const { code, out } = await guest.attempt("perch status --json");
+      const told = code === 0 ? JSON.parse(out).camera : {};
+      return told.state === "live" && told.device === device && told;
+    });
+    check(camera.profile === profile && camera.encoder === encoder, JSON.stringify(camera));
     const arrival = await guest.mark();
     const { failed, frames, viewers } = await (await guest.viewer(WATCHES)).report();
     check(failed === 0 && frames > WATCHES / 2, `${failed} failed: ${viewers[0].error}; ${frames} frames`);

@@ -47,7 +47,7 @@ pub struct Profile {
     pub auto: Option<Auto>,
     /// Another profile, whose sources, encoders and sound it has where it lists none of its own.
     #[serde(default)]
-    like: Option<String>,
+    pub(super) like: Option<String>,
     /// Camera to raw picture, best first, or to H.264 where `media` says so. Placeholders: `{device}`, `{capture}`,
     /// `{width}`, `{height}`, `{framerate}`.
     #[serde(default)]
@@ -201,20 +201,27 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Takes what it does not list itself from the one that it is like, among `others`.
-    pub fn take_over(&mut self, others: &[Self]) -> Result<(), ProfileError> {
-        let Some(like) = &self.like else {
-            return Ok(());
-        };
+    pub(super) fn is_like_one_of(&self, others: &[Self]) -> bool {
+        let like = self.like.as_deref();
+        others.iter().any(|other| Some(other.name.as_str()) == like)
+    }
+
+    /// What is to be said where it is like none that there is, or like itself in the end.
+    pub(super) fn is_like_none(&self) -> ProfileError {
+        let like = self.like.as_deref().unwrap_or_default();
+        let why = format!(
+            "like: found {like:?}, allowed: another profile's name, which is not like this one"
+        );
+        invalid(&self.file, why)
+    }
+
+    /// Takes what it does not list itself from the one that it is like, among `others`, which lack nothing.
+    pub(super) fn take_over(&mut self, others: &[Self]) -> Result<(), ProfileError> {
+        let like = self.like.as_deref();
         let base = others
             .iter()
-            .find(|other| other.name == *like && other.like.is_none())
-            .ok_or_else(|| {
-                let why = format!(
-                    "like: found {like:?}, allowed: another profile's name, which is not itself like another"
-                );
-                invalid(&self.file, why)
-            })?;
+            .find(|other| Some(other.name.as_str()) == like);
+        let base = base.ok_or_else(|| self.is_like_none())?;
         for (own, theirs) in [
             (&mut self.source, &base.source),
             (&mut self.encoder, &base.encoder),

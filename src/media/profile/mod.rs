@@ -191,6 +191,29 @@ pub enum ProfileError {
     NoCamera { why: String },
 }
 
+/// Lets those that are like others take what they lack: first the ones whose others lack nothing.
+fn made_whole(profiles: Vec<Profile>) -> Result<Vec<Profile>, ProfileError> {
+    let (mut whole, mut rest): (Vec<_>, Vec<_>) = profiles
+        .into_iter()
+        .partition(|profile| profile.like.is_none());
+    while !rest.is_empty() {
+        let (ready, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|profile| profile.is_like_one_of(&whole));
+        if ready.is_empty() {
+            return others
+                .first()
+                .map_or(Ok(whole), |profile| Err(profile.is_like_none()));
+        }
+        for mut profile in ready {
+            profile.take_over(&whole)?;
+            whole.push(profile);
+        }
+        rest = others;
+    }
+    Ok(whole)
+}
+
 impl ProfileError {
     /// Whether the profile is simply for something else than what is there.
     fn is_another_case(&self) -> bool {
@@ -228,10 +251,7 @@ impl Profiles {
             profiles.retain(|other| other.name != profile.name);
             profiles.push(profile);
         }
-        let whole = profiles.clone();
-        for profile in &mut profiles {
-            profile.take_over(&whole)?;
-        }
+        let mut profiles = made_whole(profiles)?;
         profiles.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Self(profiles))
     }

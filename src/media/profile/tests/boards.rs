@@ -395,11 +395,7 @@ fn a_profile_takes_from_another_what_it_does_not_list() {
     };
     let (mine, v4l2) = (find("mine"), find("v4l2"));
     assert!(mine.elements(true).eq(v4l2.elements(true)));
-    for (like, told) in [
-        ("nosuch", "\"nosuch\""),
-        ("mine", "\"mine\""),
-        ("va", "\"va\""),
-    ] {
+    for (like, told) in [("nosuch", "\"nosuch\""), ("mine", "\"mine\"")] {
         let (file, text) = owners("mine.toml", "mine", 99);
         let error = Profiles::new(&[(
             file,
@@ -411,6 +407,18 @@ fn a_profile_takes_from_another_what_it_does_not_list() {
             "{error}"
         );
     }
+    // One that is like another which is like a third.
+    let (file, text) = owners("mine.toml", "mine", 99);
+    let profiles = Profiles::new(&[(file, text.replace("like = 'v4l2'", "like = 'va'"))]).unwrap();
+    let mine = profiles
+        .iter()
+        .find(|profile| profile.name == "mine")
+        .unwrap();
+    let elements: Vec<&str> = mine.elements(false).collect();
+    assert!(
+        elements.contains(&"vah264enc") && elements.contains(&"v4l2src"),
+        "{elements:?}"
+    );
 }
 
 #[test]
