@@ -70,6 +70,8 @@ impl From<Demo> for DemoOptions {
 
 /// How long work on blocking threads may still take once everything has been taken down.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_millis(300);
+/// How long a certificate that is being made is waited for: within the next.
+const CERTIFICATE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the process may take to end once everything has been taken down.
 const EXIT_WITHIN: Duration = Duration::from_secs(3);
 
@@ -85,6 +87,7 @@ fn serve(mode: Mode, config: impl FnOnce() -> Result<Config, ConfigError>) -> Ex
         end_for_certain();
         // A call into GStreamer that hangs would be waited for, and only our end can end it.
         runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
+        media::certificate::settle(CERTIFICATE_WITHIN);
         outcome
     });
     match outcome {

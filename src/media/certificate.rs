@@ -4,7 +4,10 @@
 //! without the comparison anybody on the path could take a viewer's place. `webrtcbin` (seen with 1.22)
 //! does not make it.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 use gst::prelude::*;
@@ -59,26 +62,53 @@ pub fn second() -> Result<&'static Identity, GenerateError> {
     SECOND.get_or(generate)
 }
 
-/// Makes both of the process's certificates on a thread of its own, one after the other. Each takes an RSA key: let that
+/// Whether GStreamer is about to make its certificate.
+static IN_THE_MAKING: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Makes both of the process's certificates on threads of their own, one after the other. Each takes an RSA key: let that
 /// be neither what going live waits for, nor the first viewer. A branch that comes sooner waits for it itself.
 pub fn make_in_advance() {
-    let making = std::thread::Builder::new().name("certificate".to_owned());
-    let made = making.spawn(|| {
+    let (making, made) = &IN_THE_MAKING;
+    let tell = |is_making| {
+        *making.lock().unwrap_or_else(PoisonError::into_inner) = is_making;
+        made.notify_all();
+    };
+    tell(true);
+    // A runtime that ends waits for such a task; see also `settle`.
+    tokio::task::spawn_blocking(move || {
         make_gstreamers();
-        // Whoever needs it tries again, and tells.
-        if let Err(why) = second() {
-            tracing::debug!(%why, "no second certificate in advance");
-        }
+        tell(false);
+        make_second_in_advance();
     });
-    if let Err(why) = made {
-        tracing::debug!(%why, "no thread for the certificates");
-    }
 }
 
 /// GStreamer makes the first one, for all of the process, with the first element that needs it.
 fn make_gstreamers() {
     if let Ok(decoder) = gst::ElementFactory::make("dtlsdec").build() {
         let _ = decoder.property::<Option<String>>("pem");
+    }
+}
+
+/// Waits while GStreamer makes its certificate: OpenSSL, which makes it, takes itself apart at the process's end, and what still runs in it
+/// then crashes (seen as SIGSEGV).
+pub fn settle(patience: Duration) {
+    let (making, made) = &IN_THE_MAKING;
+    let making = making.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = made.wait_timeout_while(making, patience, |making| *making);
+}
+
+/// Makes the second certificate on a thread of its own, which nobody waits for: the branch that needs it first
+/// has only a few seconds until its offer.
+fn make_second_in_advance() {
+    let making = std::thread::Builder::new().name("certificate".to_owned());
+    let made = making.spawn(|| {
+        // Whoever needs it tries again, and tells.
+        if let Err(why) = second() {
+            tracing::debug!(%why, "no second certificate in advance");
+        }
+    });
+    if let Err(why) = made {
+        tracing::debug!(%why, "no thread for the second certificate");
     }
 }
 
@@ -181,9 +211,19 @@ MAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhALkyavYqMM2ck8sKwq/TW4r0LNgLPjZO
         assert_eq!(made.get_or(|| Err("not asked")), Ok(&1));
     }
 
+    #[tokio::test]
+    async fn the_first_one_is_made_beside_whoever_asked_and_can_be_waited_for() {
+        gst::init().unwrap();
+        settle(Duration::ZERO);
+        make_in_advance();
+        assert!(*IN_THE_MAKING.0.lock().unwrap());
+        settle(Duration::from_secs(60));
+        assert!(!*IN_THE_MAKING.0.lock().unwrap());
+    }
+
     #[test]
     fn the_second_one_comes_without_being_asked_for() {
-        make_in_advance();
+        make_second_in_advance();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while SECOND.made.get().is_none() {
             assert!(std::time::Instant::now() < deadline, "nobody makes it");
