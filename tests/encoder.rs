@@ -79,7 +79,7 @@ impl Stream {
         frames
     }
 
-    /// Of the smallest frame of a group: one that repeats nothing.
+    /// The median of those that are no keyframes.
     async fn usual_size(&self) -> usize {
         let mut sizes = Vec::new();
         for _ in 0..12 {

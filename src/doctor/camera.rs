@@ -106,7 +106,13 @@ fn no_plan(error: &ProfileError) -> Vec<Finding> {
 }
 
 fn not_installed(fault: String) -> Finding {
-    Finding::fault(ENCODER, fault, "install the package that is named")
+    // What is missing is said with its package.
+    let mend = if fault.contains("missing") || fault.contains("install ") {
+        "install the package that is named"
+    } else {
+        "mend it in the profile or the configuration; `perch check` asks again"
+    };
+    Finding::fault(ENCODER, fault, mend)
 }
 
 /// Whether whoever asks could open the camera now.

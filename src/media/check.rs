@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt, path::Path};
 
 use super::{
-    camera::{pipeline, sound},
+    camera::{encoder, pipeline, sound},
     devices::{self, ANY_CAMERA},
     profile::{Hardware, LaunchText, Plan, ProfileError, Profiles},
 };
@@ -234,10 +234,11 @@ fn can_be_built(text: &LaunchText) -> Result<(), String> {
         video,
         audio,
         second,
-        ..
+        commands,
     } = text;
     let whose = |part: &str, error: String| format!("{part} cannot be built: {error}");
-    pipeline::build(video).map_err(|error| whose("the camera pipeline", error))?;
+    let pipeline = pipeline::build(video).map_err(|error| whose("the camera pipeline", error))?;
+    encoder::can_be_commanded(&pipeline, commands).map_err(|error| error.to_string())?;
     if let Some(second) = second {
         let second = format!("appsrc ! {second}");
         pipeline::build(&second).map_err(|error| whose("the second rendition", error))?;

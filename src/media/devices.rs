@@ -104,8 +104,21 @@ fn read_profiles(directory: &Path) -> io::Result<Vec<(String, String)>> {
     paths.sort();
     paths
         .into_iter()
-        .map(|path| Ok((path.display().to_string(), fs::read_to_string(path)?)))
+        .map(|path| {
+            let text = read_profile(&path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+            Ok((path.display().to_string(), text))
+        })
         .collect()
+}
+
+/// What is no plain file is not read: a pipe would be waited for.
+fn read_profile(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    fs::read_to_string(path)
 }
 
 /// Cameras and elements, as far as the profiles may ask.
@@ -356,14 +369,20 @@ impl fmt::Display for Inventory {
         }
         writeln!(f, "Encoders")?;
         let mut told = HashSet::new();
-        for (name, element) in self.profiles.iter().flat_map(|profile| profile.encoders()) {
-            if told.insert(element) {
-                let state = if self.hardware.elements.contains(element) {
-                    "installed".to_owned()
-                } else {
-                    format!("not installed{}", super::check::package_hint(element))
-                };
-                writeln!(f, "  {name}  {element}: {state}")?;
+        for (name, elements) in self.profiles.iter().flat_map(|profile| profile.encoders()) {
+            if !told.insert(name) {
+                continue;
+            }
+            let missing = elements
+                .iter()
+                .filter(|element| !self.hardware.elements.contains(*element));
+            let missing: Vec<String> = missing
+                .map(|element| format!("{element}{}", super::check::package_hint(element)))
+                .collect();
+            if missing.is_empty() {
+                writeln!(f, "  {name}: installed")?;
+            } else {
+                writeln!(f, "  {name}: not installed: {}", missing.join(", "))?;
             }
         }
         writeln!(f, "Profiles")?;
@@ -374,6 +393,7 @@ impl fmt::Display for Inventory {
         writeln!(f, "With camera.profile = \"auto\"")?;
         match &self.auto {
             Ok(plan) => write!(f, "  {plan}"),
+            Err(error @ ProfileError::Ambiguous { .. }) => write!(f, "  {error}"),
             Err(error) => write!(f, "  none fits: {error}"),
         }
     }
@@ -460,6 +480,22 @@ mod tests {
             .map(|(_, text)| text)
             .collect();
         assert_eq!(texts, ["a", "b"]);
+        for (name, make) in [
+            (
+                "d.toml",
+                (|path| fs::create_dir(path)) as fn(&Path) -> io::Result<()>,
+            ),
+            ("e.toml", |path| {
+                std::os::unix::fs::symlink("/nonexistent", path)
+            }),
+            ("f.toml", |path| fs::write(path, [0xff])),
+        ] {
+            let path = directory.path().join(name);
+            make(&path).unwrap();
+            let error = read_profiles(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        }
     }
 
     #[test]

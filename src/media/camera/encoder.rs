@@ -135,17 +135,66 @@ pub fn set_bitrate(
     }
 }
 
-/// Sets what the property can hold: it may be of any whole type.
+/// Sets what the property can hold: it may be of any whole type, and has a range.
 fn set_steps(encoder: &gst::Element, name: &str, steps: u32) -> io::Result<()> {
     let property = encoder
         .find_property(name)
         .ok_or_else(|| unsupported(format!("it has no property {name:?}")))?;
-    let steps = i64::from(steps)
+    let range = whole_range(&property).ok_or_else(|| {
+        unsupported(format!(
+            "its property {name:?} is no whole number that can be set"
+        ))
+    })?;
+    let steps = i64::from(steps).clamp(range.0, range.1);
+    let steps = steps
         .to_value()
         .transform_with_type(property.value_type())
-        .map_err(|_| unsupported(format!("its property {name:?} is no whole number")))?;
+        .map_err(|_| unsupported(format!("its property {name:?} takes no {steps}")))?;
     encoder.set_property_from_value(name, &steps);
     Ok(())
+}
+
+/// The least and the most of a property that is a whole number and can be set.
+fn whole_range(property: &glib::ParamSpec) -> Option<(i64, i64)> {
+    if !property.flags().contains(glib::ParamFlags::WRITABLE) {
+        return None;
+    }
+    if let Some(it) = property.downcast_ref::<glib::ParamSpecInt>() {
+        return Some((it.minimum().into(), it.maximum().into()));
+    }
+    if let Some(it) = property.downcast_ref::<glib::ParamSpecUInt>() {
+        return Some((it.minimum().into(), it.maximum().into()));
+    }
+    if let Some(it) = property.downcast_ref::<glib::ParamSpecInt64>() {
+        return Some((it.minimum(), it.maximum()));
+    }
+    let it = property.downcast_ref::<glib::ParamSpecUInt64>()?;
+    let most = i64::try_from(it.maximum()).unwrap_or(i64::MAX);
+    Some((i64::try_from(it.minimum()).ok()?, most))
+}
+
+/// Whether the pipeline's encoder has what it is to be commanded by. Nothing is opened.
+pub fn can_be_commanded(pipeline: &gst::Pipeline, commands: &Commands) -> io::Result<()> {
+    let Some(encoder) = pipeline.by_name(ENCODER) else {
+        return Ok(());
+    };
+    match &commands.bitrate {
+        Some(BitrateControl::Property { name, .. }) => {
+            let property = encoder.find_property(name);
+            if property.as_ref().and_then(whole_range).is_none() {
+                return Err(unsupported(format!(
+                    "bitrate_property: the encoder has no whole number {name:?} that can be set"
+                )));
+            }
+        }
+        Some(BitrateControl::V4l2) => has_descriptor(&encoder)?,
+        None => {}
+    }
+    match &commands.keyframes {
+        KeyframeControl::Signal(name) => known_signal(&encoder, name),
+        KeyframeControl::V4l2 => has_descriptor(&encoder),
+        KeyframeControl::Event => Ok(()),
+    }
 }
 
 /// Asks the encoder itself. On the way up from the appsink the request would meet h264parse, which keeps it: 1.22's
@@ -179,29 +228,28 @@ pub fn request_keyframe(pipeline: &gst::Pipeline, how: &KeyframeControl) -> io::
 }
 
 fn signal(encoder: &gst::Element, name: &str) -> io::Result<()> {
+    known_signal(encoder, name)?;
+    encoder.emit_by_name::<()>(name, &[]);
+    Ok(())
+}
+
+fn known_signal(encoder: &gst::Element, name: &str) -> io::Result<()> {
     let known = glib::subclass::signal::SignalId::lookup(name, encoder.type_());
     let fits = known.is_some_and(|signal| {
         let query = signal.query();
         query.param_types().is_empty() && query.return_type() == glib::Type::UNIT
     });
-    if !fits {
-        return Err(unsupported(format!(
-            "it has no signal {name:?} without arguments"
-        )));
+    if fits {
+        return Ok(());
     }
-    encoder.emit_by_name::<()>(name, &[]);
-    Ok(())
+    Err(unsupported(format!(
+        "keyframe_signal: the encoder has no signal {name:?} without arguments"
+    )))
 }
 
 /// Sets a control of the device that a V4L2 element has open; `NotConnected` while it has none.
 pub fn command(encoder: &gst::Element, control: v4l2::Control, value: i32) -> io::Result<()> {
-    let has_one = encoder
-        .find_property("device-fd")
-        .is_some_and(|property| property.value_type() == i32::static_type());
-    if !has_one {
-        let why = "the profile commands it by V4L2 controls, and it is no V4L2 element";
-        return Err(unsupported(why.to_owned()));
-    }
+    has_descriptor(encoder)?;
     let device: i32 = encoder.property("device-fd");
     if device < 0 {
         return Err(io::ErrorKind::NotConnected.into());
@@ -210,6 +258,15 @@ pub fn command(encoder: &gst::Element, control: v4l2::Control, value: i32) -> io
     v4l2::set(device, control, value).map_err(|error| {
         io::Error::new(error.kind(), format!("VIDIOC_S_CTRL({control:?}): {error}"))
     })
+}
+
+fn has_descriptor(encoder: &gst::Element) -> io::Result<()> {
+    let property = encoder.find_property("device-fd");
+    if property.is_some_and(|property| property.value_type() == i32::static_type()) {
+        return Ok(());
+    }
+    let why = "v4l2_controls: the encoder is no V4L2 element";
+    Err(unsupported(why.to_owned()))
 }
 
 fn unsupported(why: String) -> io::Error {
@@ -237,8 +294,13 @@ mod tests {
         };
         set_bitrate(&pipeline, &bitrate("bitrate", 1000), 700_500).unwrap();
         assert_eq!(encoder.property::<u32>("bitrate"), 701);
-        let error = set_bitrate(&pipeline, &bitrate("nosuch", 1), 700_000).unwrap_err();
-        assert_eq!(error.to_string(), "it has no property \"nosuch\"");
+        // Beyond its range: 2048 Mbit/s.
+        set_bitrate(&pipeline, &bitrate("bitrate", 1), 3_000_000).unwrap();
+        assert_eq!(encoder.property::<u32>("bitrate"), 2_048_000);
+        for (name, told) in [("nosuch", "no property"), ("name", "no whole number")] {
+            let error = set_bitrate(&pipeline, &bitrate(name, 1), 700_000).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -361,7 +361,7 @@ impl Keeping {
                 event = "encoder-avoided",
                 profile,
                 encoder = name,
-                "the encoder gives no picture: the next that fits is tried, until Perch is started anew"
+                "the encoder gives no picture: the next that fits is tried, if there is one, until Perch is started anew"
             );
         }
     }

@@ -222,9 +222,12 @@ impl Profile {
             .iter()
             .find(|other| Some(other.name.as_str()) == like);
         let base = base.ok_or_else(|| self.is_like_none())?;
+        // A camera that encodes by itself needs nobody else's encoders.
+        let encodes = !self.source.is_empty() && self.source.iter().all(Alternative::encodes);
+        let encoders = if encodes { &Vec::new() } else { &base.encoder };
         for (own, theirs) in [
             (&mut self.source, &base.source),
-            (&mut self.encoder, &base.encoder),
+            (&mut self.encoder, encoders),
             (&mut self.audio, &base.audio),
         ] {
             if own.is_empty() {
@@ -266,10 +269,19 @@ impl Profile {
             if encoder.name.is_empty() {
                 return Err(format!("encoder[{index}].name: is missing"));
             }
-            if !words(&encoder.launch).any(|word| word == "name=encoder") {
-                return Err(format!(
-                    "encoder[{index}].launch: no element is named `name=encoder`"
-                ));
+            let named = words(&encoder.launch).filter(|word| *word == "name=encoder");
+            match named.count() {
+                0 => {
+                    return Err(format!(
+                        "encoder[{index}].launch: no element is named `name=encoder`"
+                    ));
+                }
+                1 => {}
+                _ => {
+                    return Err(format!(
+                        "encoder[{index}].launch: more than one element is named `name=encoder`"
+                    ));
+                }
             }
         }
         Ok(())
@@ -282,6 +294,19 @@ impl Profile {
         }
         if self.encoder.is_empty() && !self.source.iter().all(Alternative::encodes) {
             return Err("encoder: found none, allowed: one or more [[encoder]]".to_owned());
+        }
+        if self.camera.is_some() {
+            for (index, source) in self.source.iter().enumerate() {
+                let known = ["video/x-raw", "image/jpeg", H264];
+                let media = source.media.as_deref();
+                if !media.is_some_and(|media| known.contains(&media)) {
+                    return Err(format!(
+                        "source[{index}].media: found {:?}, allowed: \"video/x-raw\", \"image/jpeg\" or \"{H264}\", \
+                         which a camera is asked for",
+                        media.unwrap_or_default()
+                    ));
+                }
+            }
         }
         let asks_for_device = self
             .source
@@ -347,16 +372,17 @@ impl Alternative {
         let most = self.most.filter(|most| !most.holds(config))?;
         let camera = &config.camera;
         let fps = most.pixel_rate / (u64::from(camera.width) * u64::from(camera.height)).max(1);
+        let takes = if camera.width > most.width || camera.height > most.height {
+            format!("{}×{}", most.width, most.height)
+        } else {
+            format!(
+                "{fps} frames per second of {}×{}",
+                camera.width, camera.height
+            )
+        };
         Some(format!(
-            "the encoder {} takes at most {}×{}, and {fps} frames per second of {}×{}; [camera] asks for {}×{} at {}",
-            self.name,
-            most.width,
-            most.height,
-            camera.width,
-            camera.height,
-            camera.width,
-            camera.height,
-            camera.framerate
+            "the encoder {} takes at most {takes}; [camera] asks for {}×{} at {}",
+            self.name, camera.width, camera.height, camera.framerate
         ))
     }
 

@@ -39,8 +39,12 @@ impl Profile {
         self.plan_because(why, config, hardware)
     }
 
-    /// This profile's launch text.
+    /// This profile's launch text. What is not installed is told before that there is no camera: without its plugin, one may
+    /// not even be seen.
     pub fn plan(&self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
+        for (part, alternatives) in self.needed() {
+            self.first_installed(part, alternatives, hardware)?;
+        }
         self.plan_because("camera.profile names it".to_owned(), config, hardware)
     }
 
@@ -73,13 +77,16 @@ impl Profile {
         })
     }
 
+    fn needed(&self) -> impl Iterator<Item = (&'static str, &[Alternative])> {
+        let parts = [("source", &self.source[..]), ("encoder", &self.encoder[..])];
+        parts
+            .into_iter()
+            .filter(|(_, alternatives)| !alternatives.is_empty())
+    }
+
     /// The elements that it can do nothing without, of those that are not installed.
     pub fn lacks(&self, hardware: &Hardware) -> Vec<String> {
-        let parts = [("source", &self.source), ("encoder", &self.encoder)];
-        let lacking = parts
-            .into_iter()
-            .filter(|(_, alternatives)| !alternatives.is_empty());
-        lacking
+        self.needed()
             .filter_map(|(part, alternatives)| {
                 match self.first_installed(part, alternatives, hardware) {
                     Err(ProfileError::NotInstalled { missing, .. }) => Some(missing),
@@ -288,12 +295,10 @@ impl Profile {
             .flat_map(|alternative| alternative.elements.iter().map(String::as_str))
     }
 
-    /// Name and first element of every encoder alternative.
-    pub fn encoders(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.encoder.iter().filter_map(|encoder| {
-            let element = encoder.elements.first()?;
-            Some((encoder.name.as_str(), element.as_str()))
-        })
+    /// Name and elements of every encoder alternative.
+    pub fn encoders(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let encoders = self.encoder.iter();
+        encoders.map(|encoder| (encoder.name.as_str(), &encoder.elements[..]))
     }
 
     pub(super) fn priority(&self) -> i64 {

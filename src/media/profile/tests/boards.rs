@@ -240,8 +240,7 @@ fn what_is_too_much_for_an_encoder_is_left_to_the_next() {
     let error = at(2560, 1440, 15, "raspberry-pi-usb").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "profile \"raspberry-pi-usb\": the encoder v4l2h264enc takes at most 1920×1920, and 16 frames per second of \
-         2560×1440; [camera] asks for 2560×1440 at 15"
+        "profile \"raspberry-pi-usb\": the encoder v4l2h264enc takes at most 1920×1920; [camera] asks for 2560×1440 at 15"
     );
 }
 
