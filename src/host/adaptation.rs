@@ -285,7 +285,7 @@ impl Adaptation {
             measured: way.sent.is_some(),
             told,
             // What it was to be, where nothing was measured.
-            picture: way.sent.map_or(told, |sent| sent as f64),
+            picture: way.sent.map_or(told, |sent| watcher.steadily(sent, now)),
             sound: f64::from(rates.sound),
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };

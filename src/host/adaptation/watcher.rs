@@ -1,6 +1,9 @@
 //! One viewer's connection: what it carries, as far as that follows from what the viewer says of it. Pure.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::media::{Rendition, rtcp::fell};
 
@@ -34,6 +37,8 @@ const STEEP: f64 = 0.75;
 /// a second has passed; a receiver that is late itself misses less than this, and not ever more.
 const MISSES: f64 = 0.1;
 const SHOWS_AFTER: Duration = Duration::from_millis(100);
+/// What was sent in a burst is in a receiver's count by then.
+const COUNTED_WITHIN: Duration = Duration::from_millis(450);
 /// As far back as receivers look.
 const WINDOW: Duration = Duration::from_secs(1);
 /// For a receiver to see that more comes through than it thought possible: it looks back for a second.
@@ -133,6 +138,8 @@ pub(super) struct Watcher {
     loss: f64,
     /// When some were lost.
     lost: Option<Instant>,
+    /// What was sent over a second, as it was measured lately.
+    sent: VecDeque<(Instant, u64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -227,7 +234,20 @@ impl Watcher {
             lossy: None,
             loss: 0.0,
             lost: None,
+            sent: VecDeque::new(),
         }
+    }
+
+    /// The least that was measured lately. A keyframe is sent in one burst, which the receiver, that looks back from a moment
+    /// ago, cannot have counted yet: as long as that, it is not missing.
+    pub fn steadily(&mut self, sent: u64, now: Instant) -> f64 {
+        let is_old = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) > COUNTED_WITHIN;
+        while self.sent.front().is_some_and(is_old) {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((now, sent));
+        let least = self.sent.iter().map(|(_, sent)| *sent).min();
+        least.unwrap_or(sent) as f64
     }
 
     /// An estimate that nothing follows from: the next is compared with it.
