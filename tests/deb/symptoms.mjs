@@ -36,8 +36,8 @@ export const symptoms = {
       shows: ["note   lobby"],
     },
     {
-      // Valid for a second, and used when that is over.
-      does: `perch token --secret-file /etc/lobby-secret --subject porch --ttl 1s >/etc/perch/token; systemctl restart --no-block perch`,
+      // Valid for a second, and used when that is over: a start takes less.
+      does: `perch token --secret-file /etc/lobby-secret --subject porch --ttl 1s >/etc/perch/token; sleep 2; systemctl restart --no-block perch`,
       shows: ["no token to dial with"],
     },
   ],

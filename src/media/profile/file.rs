@@ -295,17 +295,15 @@ impl Profile {
         if self.encoder.is_empty() && !self.source.iter().all(Alternative::encodes) {
             return Err("encoder: found none, allowed: one or more [[encoder]]".to_owned());
         }
-        if self.camera.is_some() {
-            for (index, source) in self.source.iter().enumerate() {
-                let known = ["video/x-raw", "image/jpeg", H264];
-                let media = source.media.as_deref();
-                if !media.is_some_and(|media| known.contains(&media)) {
-                    return Err(format!(
-                        "source[{index}].media: found {:?}, allowed: \"video/x-raw\", \"image/jpeg\" or \"{H264}\", \
-                         which a camera is asked for",
-                        media.unwrap_or_default()
-                    ));
-                }
+        // One without any is for a camera that [camera] names.
+        let known = ["video/x-raw", "image/jpeg", H264];
+        for (index, source) in self.source.iter().enumerate() {
+            if let Some(media) = &source.media
+                && !known.contains(&media.as_str())
+            {
+                return Err(format!(
+                    "source[{index}].media: found {media:?}, allowed: \"video/x-raw\", \"image/jpeg\" or \"{H264}\""
+                ));
             }
         }
         let asks_for_device = self
