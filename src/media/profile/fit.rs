@@ -306,12 +306,12 @@ impl Profile {
     }
 }
 
-/// Whether a camera of this kind may have this name. V4L2's are nodes in the file system; libcamera's look like paths of
+/// Whether a camera of this kind may have this name. V4L2's are nodes, or links to them; libcamera's look like paths of
 /// the device tree. Who looks for any camera looks for either.
 fn is_name_of(kind: &str, device: &str) -> bool {
     match kind {
         "libcamera" => !device.starts_with("/dev/"),
-        _ => !device.starts_with('/') || device.starts_with("/dev/"),
+        _ => !device.starts_with("/base/"),
     }
 }
 
