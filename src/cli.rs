@@ -206,7 +206,7 @@ fn check(file: Option<&Path>) -> ExitCode {
             for remark in &report.remarks {
                 say::line(format_args!("note: {remark}"));
             }
-            faults.extend(report.faults);
+            faults.extend(report.faults.iter().map(ToString::to_string));
         }
         Err(error) => faults.push(error.to_string()),
     }

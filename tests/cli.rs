@@ -120,6 +120,17 @@ fn check_reads_the_files_that_are_named() {
     }
 }
 
+/// What `check` and `run` say of settings that can never be used, with data and state beside them.
+fn refused(directory: &Path) -> [String; 2] {
+    [("check", 1), ("run", 78)].map(|(command, expected)| {
+        let mut command = perch(&[command, "--config", &file(directory)]);
+        command.env("STATE_DIRECTORY", directory);
+        let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", directory));
+        assert_eq!(code, expected, "{stderr}");
+        stderr
+    })
+}
+
 /// In the place of what was there.
 fn make_pipe(path: &Path) {
     let _ = fs::remove_file(path);
@@ -173,9 +184,7 @@ fn settings_that_hang_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("perch.toml");
     make_pipe(&pipe);
-    for (command, expected) in [("check", 1), ("run", 78)] {
-        let (code, _, stderr) = run(&mut perch(&[command, "--config", &file(directory.path())]));
-        assert_eq!(code, expected, "{stderr}");
+    for stderr in refused(directory.path()) {
         let told = format!("{} cannot be read in time", pipe.display());
         assert!(stderr.contains(&told), "{stderr}");
     }
@@ -422,11 +431,7 @@ fn a_profile_that_can_give_no_picture_is_told_in_one_line_and_not_worth_a_restar
         profile(directory.path(), "mine.toml", &text);
         let settings = "camera = { profile = 'mine' }\n[embedded_lobby]\nenabled = true\nlisten = '127.0.0.1:0'\n";
         fs::write(directory.path().join("perch.toml"), settings).unwrap();
-        for (command, expected) in [("check", 1), ("run", 78)] {
-            let mut command = perch(&[command, "--config", &file(directory.path())]);
-            command.env("STATE_DIRECTORY", directory.path());
-            let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", directory.path()));
-            assert_eq!(code, expected, "{stderr}");
+        for stderr in refused(directory.path()) {
             let is_told = |line: &&str| line.contains(told) && line.contains("mine");
             assert_eq!(
                 stderr.lines().filter(is_told).count(),
@@ -449,11 +454,7 @@ fn two_profiles_that_fit_are_told_with_their_files() {
         );
         profile(directory.path(), &format!("{name}.toml"), &text);
     }
-    for (command, expected) in [("check", 1), ("run", 78)] {
-        let mut command = perch(&[command, "--config", &file(directory.path())]);
-        command.env("STATE_DIRECTORY", directory.path());
-        let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", directory.path()));
-        assert_eq!(code, expected, "{stderr}");
+    for stderr in refused(directory.path()) {
         for told in [
             "\"auto\" fits both \"one\"",
             "pipelines/other.toml), of the same priority (99)",
@@ -493,9 +494,7 @@ fn keys_that_others_can_read_are_told_before_the_start_and_not_worth_a_restart()
     assert_eq!(code, 0, "{stderr}");
     let keys = directory.path().join(perch::lobby::keys::FILE);
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
-    for (command, expected) in [("check", 1), ("run", 78)] {
-        let (code, _, stderr) = asked(command);
-        assert_eq!(code, expected, "{stderr}");
+    for stderr in refused(directory.path()) {
         assert!(stderr.contains("run `chmod 600` on it"), "{stderr}");
     }
     fs::write(&keys, "").unwrap();

@@ -57,12 +57,9 @@ impl config::Source for Layer {
 impl Layers {
     /// Lays a file over what there is.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let read = {
-            let path = path.to_owned();
-            move || fs::read_to_string(path)
-        };
-        let text = files::in_time(path, read)
-            .and_then(std::convert::identity)
+        let file = path.to_owned();
+        let text = files::in_time(path, move || fs::read_to_string(file))
+            .flatten()
             .map_err(|source| ConfigError::Unreadable {
                 path: path.to_owned(),
                 source,

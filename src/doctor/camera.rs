@@ -19,7 +19,9 @@ use super::{
 use crate::{
     config::Config,
     media::{
-        self, check, devices,
+        self,
+        check::{self, Obstacle},
+        devices,
         profile::{Plan, ProfileError},
         trial::{self, Trial},
     },
@@ -40,7 +42,7 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
     let deadline = Instant::now() + CHECK_ENDS_WITHIN;
     let wanted = config.clone();
     let checked = spawn_blocking(move || check::check(&wanted));
-    let (plan, missing) = match limited(CAMERA, checked).await {
+    let (plan, faults) = match limited(CAMERA, checked).await {
         Ok(Ok(report)) => (report.plan, report.faults),
         Ok(Err(error)) => return vec![Finding::note(CAMERA, error.to_string())],
         Err(late) => return vec![late],
@@ -51,8 +53,8 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         Err(error) => {
             let said = error.to_string();
             found.extend(no_plan(&error));
-            let others = missing.into_iter().filter(|fault| *fault != said);
-            found.extend(others.map(not_installed));
+            let others = faults.iter().filter(|fault| fault.to_string() != said);
+            found.extend(others.map(impossible));
             return found;
         }
     };
@@ -64,10 +66,10 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         Some(device) => look_within(deadline, device, Whose::of(daemon)).await,
     };
     found.push(camera);
-    if missing.is_empty() {
+    if faults.is_empty() {
         found.push(encoder(config, plan, opens, daemon, deadline).await);
     } else {
-        found.extend(missing.into_iter().map(not_installed));
+        found.extend(faults.iter().map(impossible));
     }
     found
 }
@@ -105,14 +107,14 @@ fn no_plan(error: &ProfileError) -> Vec<Finding> {
     }
 }
 
-fn not_installed(fault: String) -> Finding {
-    // What is missing is said with its package.
-    let mend = if fault.contains("missing") || fault.contains("install ") {
-        "install the package that is named"
-    } else {
-        "mend it in the profile or the configuration; `perch check` asks again"
+fn impossible(fault: &Obstacle) -> Finding {
+    let mend = match fault {
+        Obstacle::Missing(_) => "install the package that is named",
+        Obstacle::Wrong(_) => {
+            "mend it in the profile or the configuration; `perch check` asks again"
+        }
     };
-    Finding::fault(ENCODER, fault, mend)
+    Finding::fault(ENCODER, fault.to_string(), mend)
 }
 
 /// Whether whoever asks could open the camera now.

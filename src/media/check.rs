@@ -97,13 +97,27 @@ const MAKERS: &[(&str, &[&str])] = &[
 /// Elements that are there only where a driver has an encoder for them, whatever is installed.
 const OF_HARDWARE: &[&str] = &["v4l2h264enc", "vah264enc", "vah264lpenc"];
 
+/// What makes a stream impossible, by what mends it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Something that is named has to be installed.
+    Missing(String),
+    Wrong(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Missing(what) | Self::Wrong(what)) = self;
+        f.write_str(what)
+    }
+}
+
 /// What was found out.
 #[derive(Debug)]
 pub struct Report {
     /// What would be done, as `perch devices` and the daemon choose.
     pub plan: Result<Plan, ProfileError>,
-    /// What makes a stream impossible.
-    pub faults: Vec<String>,
+    pub faults: Vec<Obstacle>,
     /// What is worth knowing.
     pub remarks: Vec<String>,
 }
@@ -144,7 +158,7 @@ pub fn check(config: &Config) -> Report {
     match devices::profiles() {
         Ok(profiles) => report.choose(&profiles, config),
         Err(error) => {
-            report.faults.push(error.to_string());
+            report.faults.push(Obstacle::Wrong(error.to_string()));
             report.plan = Err(error);
         }
     }
@@ -154,10 +168,10 @@ pub fn check(config: &Config) -> Report {
     }
     for element in needed {
         if gst::ElementFactory::find(element).is_none() {
-            report.faults.push(format!(
+            report.faults.push(Obstacle::Missing(format!(
                 "GStreamer's element {} is missing",
                 with_package(element)
-            ));
+            )));
         }
     }
     report
@@ -182,12 +196,13 @@ impl Report {
             Err(error) => Err(in_packages(error)),
             Ok(plan) => {
                 if let Err(why) = can_be_built(&plan.text) {
-                    self.faults
-                        .push(format!("profile {:?}: {why}", plan.profile));
+                    let why = format!("profile {:?}: {why}", plan.profile);
+                    self.faults.push(Obstacle::Wrong(why));
                 }
                 let device = plan.device.as_deref().map(Path::new);
                 if let Some(why) = device.and_then(devices::no_camera) {
-                    self.faults.push(format!("camera.device: {why}"));
+                    self.faults
+                        .push(Obstacle::Wrong(format!("camera.device: {why}")));
                 }
                 Ok(plan.profile.clone())
             }
@@ -250,29 +265,29 @@ fn can_be_built(text: &LaunchText) -> Result<(), String> {
 }
 
 /// The error with the packages that mend it.
-fn in_packages(error: &ProfileError) -> String {
+fn in_packages(error: &ProfileError) -> Obstacle {
     let ProfileError::NotInstalled {
         profile,
         part,
         missing,
     } = error
     else {
-        return error.to_string();
+        return Obstacle::Wrong(error.to_string());
     };
     let names: Vec<String> = missing.iter().map(|name| with_package(name)).collect();
-    format!(
+    Obstacle::Missing(format!(
         "profile {profile:?}: no {part} can be used; install {}",
         names.join(" or ")
-    )
+    ))
 }
 
 /// The element's name, and the Debian package to install where it is known.
-fn with_package(element: &str) -> String {
+pub(super) fn with_package(element: &str) -> String {
     format!("{element}{}", package_hint(element))
 }
 
 /// ` (Debian package …)` or who else has it, or nothing where it is not known.
-pub(super) fn package_hint(element: &str) -> String {
+fn package_hint(element: &str) -> String {
     let having = |list: &[(&'static str, &[&str])]| {
         let has = |(_, elements): &&(&str, &[&str])| elements.contains(&element);
         list.iter().find(has).map(|(name, _)| *name)
@@ -313,7 +328,7 @@ mod tests {
         let report = check(&config(
             "[camera]\nprofile = 'test'\n[audio]\nenabled = true",
         ));
-        assert_eq!(report.faults, Vec::<String>::new());
+        assert_eq!(report.faults, Vec::<Obstacle>::new());
         let plan = report.plan.unwrap();
         assert_eq!(plan.profile, "test");
         for element in &plan.elements {
@@ -326,7 +341,7 @@ mod tests {
         gst::init().unwrap();
         let auto = config("");
         let report = check(&auto);
-        assert_eq!(report.faults, Vec::<String>::new());
+        assert_eq!(report.faults, Vec::<Obstacle>::new());
         let said = devices::inventory(&auto).unwrap().to_string();
         let picture = report.picture().unwrap();
         assert_eq!(said.lines().last().unwrap().trim(), picture);

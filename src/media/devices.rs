@@ -50,12 +50,7 @@ pub fn plan(config: &Config, avoided: &BTreeSet<Encoder>) -> Result<Plan, Profil
 /// The same as if the camera were there, which is not looked for: nothing is opened.
 pub fn plan_without_hardware(config: &Config) -> Result<Plan, ProfileError> {
     let profiles = profiles()?;
-    let hardware = Hardware {
-        cameras: Vec::new(),
-        elements: installed(&profiles),
-        board: board(Path::new(DEVICE_TREE)),
-        ..Hardware::default()
-    };
+    let hardware = without_cameras(&profiles);
     let mut config = config.clone();
     if config.camera.device.is_empty() {
         ANY_CAMERA.clone_into(&mut config.camera.device);
@@ -125,6 +120,12 @@ fn read_profile(path: &Path) -> io::Result<String> {
 pub fn hardware(profiles: &Profiles) -> Hardware {
     Hardware {
         cameras: cameras(),
+        ..without_cameras(profiles)
+    }
+}
+
+fn without_cameras(profiles: &Profiles) -> Hardware {
+    Hardware {
         elements: installed(profiles),
         board: board(Path::new(DEVICE_TREE)),
         ..Hardware::default()
@@ -377,7 +378,7 @@ impl fmt::Display for Inventory {
                 .iter()
                 .filter(|element| !self.hardware.elements.contains(*element));
             let missing: Vec<String> = missing
-                .map(|element| format!("{element}{}", super::check::package_hint(element)))
+                .map(|element| super::check::with_package(element))
                 .collect();
             if missing.is_empty() {
                 writeln!(f, "  {name}: installed")?;

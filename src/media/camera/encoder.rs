@@ -1,13 +1,6 @@
 //! What a running encoder is told: its bitrate, and that a keyframe is wanted. How, its profile says.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use gst::prelude::*;
 use tokio::{
@@ -41,7 +34,7 @@ pub fn request_keyframes(
     pipeline: &gst::Pipeline,
 ) -> impl Future<Output = ()> + use<> {
     let (how, pipeline) = (commands.keyframes.clone(), pipeline.downgrade());
-    let told = Arc::new(AtomicBool::new(false));
+    let mut told = false;
     async move {
         let mut next = Instant::now();
         loop {
@@ -53,22 +46,19 @@ pub fn request_keyframes(
             let Some(pipeline) = pipeline.upgrade() else {
                 return;
             };
-            let (told, how) = (told.clone(), how.clone());
-            on_blocking_thread(move || {
+            let how = how.clone();
+            let outcome = on_blocking_thread(move || request_keyframe(&pipeline, &how)).await;
+            match outcome {
                 // One whose device is not open yet begins with a keyframe.
-                if let Err(error) = request_keyframe(&pipeline, &how)
-                    && error.kind() != io::ErrorKind::NotConnected
-                    && !told.swap(true, Ordering::Relaxed)
-                {
-                    warn!(
-                        event = "keyframes-not-commanded",
-                        %error,
-                        "the encoder takes no request for a keyframe: who joins waits for the next one in turn; a shorter \
-                         [encoder] keyframe_interval shortens that"
-                    );
-                }
-            })
-            .await;
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                Err(error) if !std::mem::replace(&mut told, true) => warn!(
+                    event = "keyframes-not-commanded",
+                    %error,
+                    "the encoder takes no request for a keyframe: who joins waits for the next one in turn; a shorter \
+                     [encoder] keyframe_interval shortens that"
+                ),
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 }
@@ -88,15 +78,13 @@ pub fn follow_bitrate(
             let Some(pipeline) = pipeline.upgrade() else {
                 return;
             };
-            let mut again = None;
+            let mut opens_yet = false;
             if let Some(bitrate) = bitrate {
                 let control = control.clone();
                 let outcome =
                     on_blocking_thread(move || set_bitrate(&pipeline, &control, bitrate)).await;
                 match outcome {
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                        again = Some(OPENS_WITHIN);
-                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => opens_yet = true,
                     Err(error) if !std::mem::replace(&mut told, true) => warn!(
                         event = "bitrate-not-commanded",
                         %error, "the encoder's bitrate cannot be changed: it stays"
@@ -106,7 +94,7 @@ pub fn follow_bitrate(
             }
             let changed = tokio::select! {
                 changed = wanted.changed() => changed,
-                () = sleep(again.unwrap_or_default()), if again.is_some() => Ok(()),
+                () = sleep(OPENS_WITHIN), if opens_yet => Ok(()),
             };
             if changed.is_err() {
                 return;
@@ -137,21 +125,27 @@ pub fn set_bitrate(
 
 /// Sets what the property can hold: it may be of any whole type, and has a range.
 fn set_steps(encoder: &gst::Element, name: &str, steps: u32) -> io::Result<()> {
-    let property = encoder
-        .find_property(name)
-        .ok_or_else(|| unsupported(format!("it has no property {name:?}")))?;
-    let range = whole_range(&property).ok_or_else(|| {
-        unsupported(format!(
-            "its property {name:?} is no whole number that can be set"
-        ))
-    })?;
-    let steps = i64::from(steps).clamp(range.0, range.1);
+    let (property, (least, most)) = whole_property(encoder, name)?;
+    let steps = i64::from(steps).clamp(least, most);
     let steps = steps
         .to_value()
         .transform_with_type(property.value_type())
         .map_err(|_| unsupported(format!("its property {name:?} takes no {steps}")))?;
     encoder.set_property_from_value(name, &steps);
     Ok(())
+}
+
+/// A property that is a whole number and can be set, with its least and its most.
+fn whole_property(encoder: &gst::Element, name: &str) -> io::Result<(glib::ParamSpec, (i64, i64))> {
+    let property = encoder
+        .find_property(name)
+        .ok_or_else(|| unsupported(format!("the encoder has no property {name:?}")))?;
+    let range = whole_range(&property).ok_or_else(|| {
+        unsupported(format!(
+            "the encoder's property {name:?} is no whole number that can be set"
+        ))
+    })?;
+    Ok((property, range))
 }
 
 /// The least and the most of a property that is a whole number and can be set.
@@ -180,12 +174,8 @@ pub fn can_be_commanded(pipeline: &gst::Pipeline, commands: &Commands) -> io::Re
     };
     match &commands.bitrate {
         Some(BitrateControl::Property { name, .. }) => {
-            let property = encoder.find_property(name);
-            if property.as_ref().and_then(whole_range).is_none() {
-                return Err(unsupported(format!(
-                    "bitrate_property: the encoder has no whole number {name:?} that can be set"
-                )));
-            }
+            whole_property(&encoder, name)
+                .map_err(|error| unsupported(format!("bitrate_property: {error}")))?;
         }
         Some(BitrateControl::V4l2) => has_descriptor(&encoder)?,
         None => {}
@@ -301,6 +291,40 @@ mod tests {
             let error = set_bitrate(&pipeline, &bitrate(name, 1), 700_000).unwrap_err();
             assert!(error.to_string().contains(told), "{error}");
         }
+    }
+
+    #[test]
+    fn what_an_encoder_lacks_for_its_commands_is_known_before_it_runs() {
+        let encoder = element("x264enc");
+        encoder.set_property("name", ENCODER);
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&encoder).unwrap();
+        let property = |name: &str| Commands {
+            bitrate: Some(BitrateControl::Property {
+                name: name.to_owned(),
+                unit: 1,
+            }),
+            ..Commands::default()
+        };
+        let by_keyframes = |keyframes| Commands {
+            keyframes,
+            ..Commands::default()
+        };
+        can_be_commanded(&pipeline, &property("bitrate")).unwrap();
+        for (commands, told) in [
+            (property("nosuch"), "bitrate_property: "),
+            (property("name"), "bitrate_property: "),
+            (
+                by_keyframes(KeyframeControl::Signal("nosuch".into())),
+                "keyframe_signal: ",
+            ),
+            (by_keyframes(KeyframeControl::V4l2), "v4l2_controls: "),
+        ] {
+            let error = can_be_commanded(&pipeline, &commands).unwrap_err();
+            assert!(error.to_string().starts_with(told), "{error}");
+        }
+        // A camera that encodes by itself is commanded by nobody.
+        can_be_commanded(&gst::Pipeline::new(), &property("nosuch")).unwrap();
     }
 
     #[test]

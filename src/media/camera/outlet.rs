@@ -18,7 +18,6 @@ use std::sync::{
 
 use gst::prelude::*;
 use tokio::sync::Notify;
-use tracing::trace;
 
 /// A branch that has so much waiting in it is too slow.
 const QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(500);
@@ -230,8 +229,6 @@ impl Inlet {
         let begins = std::mem::replace(&mut turns.current, turn) != turn;
         let mut frame = frame.clone();
         if begins {
-            let waits_ms = self.source.current_level_time().mseconds();
-            trace!(turn, bytes = frame.size(), waits_ms, "a turn begins");
             frame.make_mut().set_flags(BEGINS);
         }
         // Two encoders are not equally quick, and RTP's time must not run backwards.

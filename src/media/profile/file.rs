@@ -25,8 +25,10 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "va.toml",
 ];
 
-/// What a camera that encodes by itself offers.
-pub(super) const H264: &str = "video/x-h264";
+/// What cameras offer: pictures as they are, each one encoded, or a stream that the camera itself encodes.
+const RAW: &str = "video/x-raw";
+const JPEG: &str = "image/jpeg";
+const H264: &str = "video/x-h264";
 
 /// What a second rendition of half the width and height adds to the first one's pixels.
 const SECOND_SHARE: u64 = 4;
@@ -201,9 +203,10 @@ impl Profile {
         Ok(profile)
     }
 
-    pub(super) fn is_like_one_of(&self, others: &[Self]) -> bool {
-        let like = self.like.as_deref();
-        others.iter().any(|other| Some(other.name.as_str()) == like)
+    /// The one that it is like, among `others`.
+    pub(super) fn base<'a>(&self, others: &'a [Self]) -> Option<&'a Self> {
+        let like = self.like.as_deref()?;
+        others.iter().find(|other| other.name == like)
     }
 
     /// What is to be said where it is like none that there is, or like itself in the end.
@@ -217,14 +220,13 @@ impl Profile {
 
     /// Takes what it does not list itself from the one that it is like, among `others`, which lack nothing.
     pub(super) fn take_over(&mut self, others: &[Self]) -> Result<(), ProfileError> {
-        let like = self.like.as_deref();
-        let base = others
-            .iter()
-            .find(|other| Some(other.name.as_str()) == like);
-        let base = base.ok_or_else(|| self.is_like_none())?;
-        // A camera that encodes by itself needs nobody else's encoders.
-        let encodes = !self.source.is_empty() && self.source.iter().all(Alternative::encodes);
-        let encoders = if encodes { &Vec::new() } else { &base.encoder };
+        let base = self.base(others).ok_or_else(|| self.is_like_none())?;
+        let nobody_elses = Vec::new();
+        let encoders = if self.needs_no_encoder() {
+            &nobody_elses
+        } else {
+            &base.encoder
+        };
         for (own, theirs) in [
             (&mut self.source, &base.source),
             (&mut self.encoder, encoders),
@@ -287,24 +289,18 @@ impl Profile {
         Ok(())
     }
 
+    /// Whether all that it lists are cameras that encode by themselves.
+    fn needs_no_encoder(&self) -> bool {
+        !self.source.is_empty() && self.source.iter().all(Alternative::encodes)
+    }
+
     /// Whether every part is there that it needs.
     fn is_whole(&self) -> Result<(), String> {
         if self.source.is_empty() {
             return Err("source: found none, allowed: one or more [[source]]".to_owned());
         }
-        if self.encoder.is_empty() && !self.source.iter().all(Alternative::encodes) {
+        if self.encoder.is_empty() && !self.needs_no_encoder() {
             return Err("encoder: found none, allowed: one or more [[encoder]]".to_owned());
-        }
-        // One without any is for a camera that [camera] names.
-        let known = ["video/x-raw", "image/jpeg", H264];
-        for (index, source) in self.source.iter().enumerate() {
-            if let Some(media) = &source.media
-                && !known.contains(&media.as_str())
-            {
-                return Err(format!(
-                    "source[{index}].media: found {media:?}, allowed: \"video/x-raw\", \"image/jpeg\" or \"{H264}\""
-                ));
-            }
         }
         let asks_for_device = self
             .source
@@ -413,6 +409,14 @@ impl Alternative {
         {
             return Err(format!(
                 "longest_keyframe_interval: found {seconds}, allowed: seconds from 0.1 to 60"
+            ));
+        }
+        // One without any is for a camera that [camera] names.
+        if let Some(media) = &self.media
+            && ![RAW, JPEG, H264].contains(&media.as_str())
+        {
+            return Err(format!(
+                "media: found {media:?}, allowed: {RAW:?}, {JPEG:?} or {H264:?}"
             ));
         }
         if self.format.is_some() && self.media.is_none() {

@@ -105,9 +105,10 @@ impl Profile {
     ) -> Result<Plan, ProfileError> {
         let (device, camera) = self.camera(config, hardware)?;
         let (source, capture) = self.source(config, hardware, camera)?;
-        let encoder = match source.encodes() {
-            true => None,
-            false => Some(self.encoder(config, hardware)?),
+        let encoder = if source.encodes() {
+            None
+        } else {
+            Some(self.encoder(config, hardware)?)
         };
         let audio = self.audio(config, hardware)?;
 
@@ -215,8 +216,10 @@ impl Profile {
     fn encoder(&self, config: &Config, hardware: &Hardware) -> Result<&Alternative, ProfileError> {
         let first = self.first_installed("encoder", &self.encoder, hardware)?;
         let is_avoided = |encoder: &Alternative| {
-            let is_it = |it: &Encoder| it.profile == self.name && it.name == encoder.name;
-            hardware.avoided.iter().any(is_it)
+            hardware.avoided.contains(&Encoder {
+                profile: self.name.clone(),
+                name: encoder.name.clone(),
+            })
         };
         let able = self
             .installed(&self.encoder, hardware)
@@ -268,9 +271,7 @@ impl Profile {
         alternatives: &'a [Alternative],
         hardware: &Hardware,
     ) -> Result<&'a Alternative, ProfileError> {
-        let first = alternatives
-            .iter()
-            .find(|alternative| missing(alternative, hardware).next().is_none());
+        let first = self.installed(alternatives, hardware).next();
         first.ok_or_else(|| ProfileError::NotInstalled {
             profile: self.name.clone(),
             part,

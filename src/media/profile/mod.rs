@@ -191,29 +191,6 @@ pub enum ProfileError {
     NoCamera { why: String },
 }
 
-/// Lets those that are like others take what they lack: first the ones whose others lack nothing.
-fn made_whole(profiles: Vec<Profile>) -> Result<Vec<Profile>, ProfileError> {
-    let (mut whole, mut rest): (Vec<_>, Vec<_>) = profiles
-        .into_iter()
-        .partition(|profile| profile.like.is_none());
-    while !rest.is_empty() {
-        let (ready, others): (Vec<_>, Vec<_>) = rest
-            .into_iter()
-            .partition(|profile| profile.is_like_one_of(&whole));
-        if ready.is_empty() {
-            return others
-                .first()
-                .map_or(Ok(whole), |profile| Err(profile.is_like_none()));
-        }
-        for mut profile in ready {
-            profile.take_over(&whole)?;
-            whole.push(profile);
-        }
-        rest = others;
-    }
-    Ok(whole)
-}
-
 impl ProfileError {
     /// Whether the profile is simply for something else than what is there.
     fn is_another_case(&self) -> bool {
@@ -233,6 +210,29 @@ impl Profile {
     fn with_file(&self) -> String {
         format!("{:?} ({})", self.name, self.file)
     }
+}
+
+/// Lets those that are like others take what they lack: first the ones whose others lack nothing.
+fn made_whole(profiles: Vec<Profile>) -> Result<Vec<Profile>, ProfileError> {
+    let (mut whole, mut rest): (Vec<_>, Vec<_>) = profiles
+        .into_iter()
+        .partition(|profile| profile.like.is_none());
+    while !rest.is_empty() {
+        let (ready, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|profile| profile.base(&whole).is_some());
+        if ready.is_empty() {
+            return others
+                .first()
+                .map_or(Ok(whole), |profile| Err(profile.is_like_none()));
+        }
+        for mut profile in ready {
+            profile.take_over(&whole)?;
+            whole.push(profile);
+        }
+        rest = others;
+    }
+    Ok(whole)
 }
 
 /// All profiles that there are, in the order of their names.
