@@ -466,6 +466,16 @@ fn a_faulty_profile_is_told_with_file_and_key() {
             "encoder[0].scale: unknown placeholder {level}",
         ),
         (
+            "name=encoder",
+            "name=encoder ! identity name=encoder",
+            "encoder[0].launch: more than one element is named",
+        ),
+        (
+            "[[source]]\n",
+            "[[source]]\nmedia = \"video/x-rwa\"\n",
+            "source[0].media: found \"video/x-rwa\", allowed: \"video/x-raw\", \"image/jpeg\" or \"video/x-h264\"",
+        ),
+        (
             "[[source]]\n",
             "[[source]]\nformat = \"NV12\"\n",
             "source[0].format: is given without media",

@@ -285,6 +285,13 @@ fn a_camera_that_encodes_is_taken_by_name_or_where_nothing_else_can() {
     );
     assert_eq!(poor.text.second, None);
     assert_eq!(poor.text.commands, Commands::default());
+    // It lacks nobody's encoders.
+    let profiles = built_in();
+    let h264 = profiles.iter().find(|profile| profile.name == "h264");
+    assert_eq!(
+        h264.unwrap().lacks(&with(&["v4l2src"])),
+        Vec::<String>::new()
+    );
     let able = board(&PI_5, &[], vec![usb_camera()]);
     assert_eq!(chosen("", &able).profile, "v4l2");
     assert_eq!(
@@ -454,6 +461,24 @@ fn each_profile_says_why_it_is_taken_or_not() {
         .map(|profile| profile.lacks(&hardware))
         .collect();
     assert_eq!(names, [vec!["libcamerasrc".to_owned()], vec![]]);
+}
+
+#[test]
+fn a_profile_whose_plugins_are_missing_says_so_before_it_waits_for_a_camera() {
+    let hardware = board(&PI_5, &[], vec![]);
+    let named = |name: &str| {
+        let text = format!("[camera]\nprofile = '{name}'");
+        built_in().plan(&config(&text), &hardware).unwrap_err()
+    };
+    for name in ["raspberry-pi", "imx8", "jetson", "va"] {
+        let error = named(name);
+        assert!(
+            matches!(error, ProfileError::NotInstalled { .. }),
+            "{error}"
+        );
+    }
+    let error = named("v4l2");
+    assert!(matches!(error, ProfileError::NoCamera { .. }), "{error}");
 }
 
 #[test]
