@@ -12,18 +12,21 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::time::sleep;
 use url::Url;
 
 use crate::{log::Log, tokens::Tokens};
 
 /// From the start to "live in the lobby".
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a number of threads and descriptors has to stay to be called settled.
+const SETTLED: Duration = Duration::from_secs(3);
 /// The line that tells the lobby's address, and the one that tells that the host is live.
 const ADDRESS: &str = "event=\"lobby-open\" address=";
 const LIVE: &str = "live in the lobby";
@@ -152,6 +155,26 @@ impl Host {
     /// The host's present use of the machine.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
+    }
+
+    /// Waits until threads and descriptors no longer change and, when there is a `limit`, are back at it or
+    /// below; what is there when `patience` ends is for the caller to judge.
+    pub async fn settled(&self, limit: Option<Usage>, patience: Duration) -> Result<Usage> {
+        let deadline = Instant::now() + patience;
+        let mut usage = self.usage()?;
+        let mut since = Instant::now();
+        loop {
+            let reached = limit.is_none_or(|l| usage.threads <= l.threads && usage.fds <= l.fds);
+            if (reached && since.elapsed() >= SETTLED) || Instant::now() >= deadline {
+                return Ok(usage);
+            }
+            sleep(Duration::from_millis(100)).await;
+            let now = self.usage()?;
+            if (now.threads, now.fds) != (usage.threads, usage.fds) {
+                since = Instant::now();
+            }
+            usage = now;
+        }
     }
 }
 

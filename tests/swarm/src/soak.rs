@@ -45,8 +45,6 @@ const LINGER: (f64, f64) = (0.1, 3.0);
 const WARM_UP: usize = 60;
 /// How long the host may take to let go of its last viewers.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(120);
-/// How long a number of threads and descriptors has to stay to be called settled.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -101,11 +99,11 @@ pub async fn soak(perch: &Path, picture: &Picture, plan: &Plan) -> Result<(Strin
 async fn run(host: &Host, door: &Door, plan: &Plan) -> Result<Soaked> {
     let mut crowd = Crowd::new(plan.seed);
     let warm = crowd.come_and_go(door, WARM_UP, plan.in_flight).await?;
-    settle(host, None).await?;
+    host.settled(None, DRAIN_PATIENCE).await?;
     let start = Instant::now();
     let mut watcher = Watching::start(door.arrive(0, Conduct::Stays).await?);
     ensure!(watcher.picture().await, "the watcher got no picture");
-    let watched = settle(host, None).await?;
+    let watched = host.settled(None, DRAIN_PATIENCE).await?;
 
     let mut reports = warm;
     let mut halts = vec![Halt {
@@ -117,7 +115,7 @@ async fn run(host: &Host, door: &Door, plan: &Plan) -> Result<Soaked> {
         let some = plan.every.min(plan.joins - joins);
         reports.extend(crowd.come_and_go(door, some, plan.in_flight).await?);
         joins += some;
-        let usage = settle(host, Some(watched)).await?;
+        let usage = host.settled(Some(watched), DRAIN_PATIENCE).await?;
         eprintln!(
             "{joins} joins after {:.0} s: {usage:?}",
             start.elapsed().as_secs_f64()
@@ -253,26 +251,6 @@ async fn take_turn(turn: Turn, watching: Watching) -> Result<(Report, Debris)> {
         watching.stop();
     }
     watching.end().await
-}
-
-/// Waits until threads and descriptors no longer change, and, when there is a `limit`, are back at
-/// it or below; what is there when patience ends is for the caller to judge.
-async fn settle(host: &Host, limit: Option<Usage>) -> Result<Usage> {
-    let deadline = Instant::now() + DRAIN_PATIENCE;
-    let mut usage = host.usage()?;
-    let mut since = Instant::now();
-    loop {
-        let reached = limit.is_none_or(|l| usage.threads <= l.threads && usage.fds <= l.fds);
-        if (reached && since.elapsed() >= SETTLED) || Instant::now() >= deadline {
-            return host.usage();
-        }
-        sleep(Duration::from_millis(100)).await;
-        let now = host.usage()?;
-        if (now.threads, now.fds) != (usage.threads, usage.fds) {
-            since = Instant::now();
-        }
-        usage = now;
-    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,19 @@
 //! Three hundred viewers come and go, a third of them broken off half-way, beside one that stays:
 //! nothing of them remains, and the one that stays keeps its picture.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use swarm::{
     churn::{BROKEN, Plan, churn},
     crowd::{Door, Watching},
-    host::{Host, Picture, Usage, perch_beside},
+    host::{Host, Picture, perch_beside},
     stats,
     viewer::Conduct,
 };
-use tokio::time::sleep;
 
 const JOINS: usize = 300;
 /// The last branches are closed, and the idle threads of pools end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a number of threads and descriptors has to stay to be called settled.
-const SETTLED: Duration = Duration::from_secs(3);
 /// KiB per join over the last half: what an allocator's fragments may still grow by, and far less
 /// than the smallest thing that could be left of a viewer.
 const MOST_GROWTH: f64 = 15.0;
@@ -34,10 +28,10 @@ async fn three_hundred_viewers_leave_nothing_behind() {
 
     // The first viewers make what is made once: plugins, certificate, arenas.
     churn(&door, &plan(30, 1), 1, |_| {}).await.unwrap();
-    let idle = settle(&host, None).await;
+    let idle = host.settled(None, DRAIN_PATIENCE).await.unwrap();
     let mut watcher = Watching::start(door.arrive(0, Conduct::Stays).await.unwrap());
     assert!(watcher.picture().await, "the watcher has a picture");
-    let watched = settle(&host, None).await;
+    let watched = host.settled(None, DRAIN_PATIENCE).await.unwrap();
 
     let mut memory = Vec::with_capacity(JOINS);
     let churned = churn(&door, &plan(JOINS, 2), 1000, |_| {
@@ -46,10 +40,10 @@ async fn three_hundred_viewers_leave_nothing_behind() {
     })
     .await
     .unwrap();
-    let after = settle(&host, Some(watched)).await;
+    let after = host.settled(Some(watched), DRAIN_PATIENCE).await.unwrap();
     watcher.stop();
     let (watcher, _) = watcher.end().await.unwrap();
-    let alone = settle(&host, Some(idle)).await;
+    let alone = host.settled(Some(idle), DRAIN_PATIENCE).await.unwrap();
 
     let growth = stats::slope(&memory[JOINS / 2..]);
     println!("{}", serde_json::to_string_pretty(&churned).unwrap());
@@ -80,25 +74,5 @@ fn plan(joins: usize, seed: u64) -> Plan {
         spacing: Duration::from_millis(200),
         linger: Duration::from_secs(8),
         broken: BROKEN.to_vec(),
-    }
-}
-
-/// Waits until threads and descriptors no longer change, and, when there is a `limit`, are back at
-/// it or below; what is there when patience ends is for the caller to judge.
-async fn settle(host: &Host, limit: Option<Usage>) -> Usage {
-    let deadline = Instant::now() + DRAIN_PATIENCE;
-    let mut usage = host.usage().expect("the host runs");
-    let mut since = Instant::now();
-    loop {
-        let reached = limit.is_none_or(|l| usage.threads <= l.threads && usage.fds <= l.fds);
-        if (reached && since.elapsed() >= SETTLED) || Instant::now() >= deadline {
-            return usage;
-        }
-        sleep(Duration::from_millis(100)).await;
-        let now = host.usage().expect("the host runs");
-        if (now.threads, now.fds) != (usage.threads, usage.fds) {
-            since = Instant::now();
-        }
-        usage = now;
     }
 }

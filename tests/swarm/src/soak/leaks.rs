@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{Crowd, Plan, WARM_UP, settle};
+use super::{Crowd, DRAIN_PATIENCE, Plan, WARM_UP};
 use crate::{
     crowd::Door,
     host::{Host, Picture},
@@ -48,11 +48,11 @@ pub async fn look(perch: &Path, picture: &Picture, plan: &Plan) -> Result<Leaks>
     let door = Door::new(host.lobby().clone(), host.tokens(), None)?;
     let mut crowd = Crowd::new(plan.seed);
     crowd.come_and_go(&door, WARM_UP, plan.in_flight).await?;
-    settle(&host, None).await?;
+    host.settled(None, DRAIN_PATIENCE).await?;
     let before = census(&host).await?;
     let idle = host.usage()?;
     crowd.come_and_go(&door, JOINS, plan.in_flight).await?;
-    settle(&host, Some(idle)).await?;
+    host.settled(Some(idle), DRAIN_PATIENCE).await?;
     let after = census(&host).await?;
     let grown = after.iter().filter_map(|(kind, &count)| {
         let more = count as i64 - before.get(kind).copied().unwrap_or_default() as i64;
