@@ -359,9 +359,14 @@ fn a_profile_beside_the_program_is_found() {
     let (code, _, stderr) = run(&mut command);
     assert_eq!(code, 1);
     assert!(
-        stderr.contains("broken.toml: ") && stderr.contains("nmae"),
+        stderr.contains("broken.toml:1:1: ") && stderr.contains("nmae"),
         "{stderr}"
     );
+
+    let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", data.join("nowhere")));
+    assert_eq!(code, 1);
+    let told = "PERCH_DATA_DIR: there is no directory ";
+    assert!(stderr.contains(told), "{stderr}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
     reason = "a test that panics has failed, helpers included"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use gst::prelude::*;
 use perch::media::{
@@ -150,10 +150,10 @@ async fn a_keyframe_is_asked_of_the_driver() {
 async fn a_bitrate_is_set_while_it_encodes_and_again_after_a_restart() {
     let stream = Stream::new();
     let (wants, wanted) = watch::channel(Some(200_000));
-    // Before the device is open.
+    // It begins to ask before the device is open.
     let rates = encoder::follow_bitrate(wanted, &by_controls(), &stream.pipeline);
     let rates = tokio::spawn(rates);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::task::yield_now().await;
     stream.play();
     stream.to_keyframe().await;
     stream.to_keyframe().await;

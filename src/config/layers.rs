@@ -16,7 +16,7 @@ use crate::files;
 
 use super::{
     duration,
-    problem::{ConfigError, Origin, Problem, cut, shown},
+    problem::{ConfigError, Origin, Problem, cut, position, shown},
     schema::{self, Entry, Kind},
 };
 
@@ -335,12 +335,11 @@ impl Place<'_> {
         match self {
             Self::Whole(origin) => origin.clone(),
             Self::File { path, text } => {
-                let before = text.get(..at).unwrap_or(text);
-                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+                let (line, column) = position(text, at);
                 Origin::File {
                     path: path.to_path_buf(),
-                    line: before.matches('\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
+                    line,
+                    column,
                 }
             }
         }

@@ -135,8 +135,12 @@ fn unit(shown: &str) -> Finding {
     };
     let (state, result) = (property("ActiveState"), property("Result"));
     let mut what = format!("{UNIT} is {state} ({})", property("SubState"));
+    // systemd keeps what a service said last, after its end too.
     match property("StatusText") {
         "" => {}
+        text if matches!(state, "inactive" | "failed") => {
+            what.push_str(&format!("; the last it said: {text}"));
+        }
         text => what.push_str(&format!(": {text}")),
     }
     match property("NRestarts") {
@@ -244,7 +248,12 @@ mod tests {
         let failed = shown("loaded", "failed", "Result=exit-code\n");
         assert_eq!(failed.level, Level::Fault);
         assert!(failed.what.ends_with(", exit-code"), "{failed:?}");
-        assert_eq!(shown("loaded", "inactive", "").level, Level::Fault);
+        let stopped = shown("loaded", "inactive", "StatusText=live as 'Porch'\n");
+        assert_eq!(stopped.level, Level::Fault);
+        assert_eq!(
+            stopped.what,
+            "perch.service is inactive (x); the last it said: live as 'Porch'"
+        );
         assert_eq!(shown("not-found", "inactive", "").level, Level::Note);
     }
 }

@@ -27,6 +27,7 @@ const CORE: &[&str] = &[
     "rtprtxsend",
     "srtpdec",
     "srtpenc",
+    "videoscale",
     "webrtcbin",
 ];
 
@@ -79,7 +80,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-nice", &["nicesink", "nicesrc"]),
-    ("gstreamer1.0-x", &["clockoverlay", "timeoverlay"]),
+    ("gstreamer1.0-x", &["timeoverlay"]),
     ("gstreamer1.0-alsa", &["alsasrc"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
 ];

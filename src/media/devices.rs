@@ -65,9 +65,10 @@ pub fn gstreamer_version() -> String {
 
 /// The built-in profiles and those of the data directory.
 pub fn profiles() -> Result<Profiles, ProfileError> {
-    let Some(directory) = data_directory().map(|data| data.join("pipelines")) else {
+    let Some(data) = data_directory()? else {
         return Profiles::new(&[]);
     };
+    let directory = data.join("pipelines");
     let files = read_profiles(&directory).map_err(|error| ProfileError::Invalid {
         file: directory.display().to_string(),
         why: format!("cannot be read: {error}"),
@@ -75,13 +76,23 @@ pub fn profiles() -> Result<Profiles, ProfileError> {
     Profiles::new(&files)
 }
 
-/// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory.
-fn data_directory() -> Option<PathBuf> {
+/// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory, which need not be there.
+fn data_directory() -> Result<Option<PathBuf>, ProfileError> {
     if let Some(directory) = env::var_os(DATA_DIR).filter(|directory| !directory.is_empty()) {
-        return Some(directory.into());
+        let directory = PathBuf::from(directory);
+        if !directory.is_dir() {
+            return Err(ProfileError::Invalid {
+                file: DATA_DIR.to_owned(),
+                why: format!("there is no directory {}", directory.display()),
+            });
+        }
+        return Ok(Some(directory));
     }
-    let binary = env::current_exe().ok()?;
-    Some(binary.parent()?.parent()?.join("share/perch"))
+    let beside = || {
+        let binary = env::current_exe().ok()?;
+        Some(binary.parent()?.parent()?.join("share/perch"))
+    };
+    Ok(beside())
 }
 
 fn read_profiles(directory: &Path) -> io::Result<Vec<(String, String)>> {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{BitrateControl, Commands, KeyframeControl, ProfileError, capture::Kind};
-use crate::config::Config;
+use crate::config::{Config, cut, position};
 
 macro_rules! built_in {
     ($($name:literal),+ $(,)?) => {
@@ -29,6 +29,9 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
 const RAW: &str = "video/x-raw";
 const JPEG: &str = "image/jpeg";
 const H264: &str = "video/x-h264";
+
+/// What is in GStreamer's core, and need not be listed.
+const EVERYWHERE: &[&str] = &["capsfilter", "identity", "queue", "tee"];
 
 /// What a second rendition of half the width and height adds to the first one's pixels.
 const SECOND_SHARE: u64 = 4;
@@ -85,6 +88,20 @@ pub struct Auto {
 }
 
 impl Auto {
+    fn check(&self) -> Result<(), String> {
+        for (key, names) in [("compatible", &self.compatible), ("except", &self.except)] {
+            if let Some(name) = names
+                .iter()
+                .find(|name| name.is_empty() || !is_line(name) || name.contains(' '))
+            {
+                return Err(format!(
+                    "{key}: found {name:?}, allowed: names of the device tree's list compatible, such as \"brcm,bcm2711\""
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it is for a board that says this of itself.
     pub fn suits(&self, compatible: &[String]) -> bool {
         let is_one = |name: &String| {
@@ -119,9 +136,9 @@ pub(super) struct Alternative {
     /// where it cannot.
     #[serde(default)]
     bitrate_property: Option<String>,
-    /// Bit/s in one step of that property.
-    #[serde(default = "one")]
-    bitrate_unit: u32,
+    /// Bit/s in one step of that property; 1 where it is absent.
+    #[serde(default)]
+    bitrate_unit: Option<u32>,
     /// Of an encoder: that bitrate and keyframes are commanded by V4L2 controls on the descriptor that the element
     /// `encoder` has open, instead of by a property and GStreamer's event.
     #[serde(default)]
@@ -137,10 +154,10 @@ pub(super) struct Alternative {
     /// Of an encoder: what it can do in real time.
     #[serde(default)]
     most: Option<Most>,
-    /// Of an encoder: launch text that makes what the element `encoder` is given smaller, for the second rendition.
-    /// Placeholders: `{width}`, `{height}`.
-    #[serde(default = "videoscale")]
-    pub scale: String,
+    /// Of an encoder: launch text that makes what the element `encoder` is given smaller, for the second rendition;
+    /// `videoscale` where it is absent. Placeholders: `{width}`, `{height}`.
+    #[serde(default)]
+    scale: Option<String>,
 }
 
 /// What an encoder can do in real time.
@@ -168,32 +185,50 @@ fn pixel_rate(config: &Config) -> u64 {
     u64::from(camera.width) * u64::from(camera.height) * u64::from(camera.framerate)
 }
 
-fn videoscale() -> String {
-    "videoscale ! video/x-raw,width={width},height={height},pixel-aspect-ratio=1/1".to_owned()
+const VIDEOSCALE: &str =
+    "videoscale ! video/x-raw,width={width},height={height},pixel-aspect-ratio=1/1";
+
+/// What an alternative is one of, by its key in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Source,
+    Encoder,
+    Audio,
 }
 
-fn one() -> u32 {
-    1
+impl Part {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Encoder => "encoder",
+            Self::Audio => "audio",
+        }
+    }
+
+    fn placeholders(self) -> &'static [&'static str] {
+        match self {
+            Self::Source => &["device", "capture", "width", "height", "framerate"],
+            Self::Encoder => &[
+                "bitrate",
+                "bitrate_kbit",
+                "keyframe_frames",
+                "level",
+                "width",
+                "height",
+                "framerate",
+            ],
+            Self::Audio => &["audio_device"],
+        }
+    }
 }
 
-const SOURCE_PLACEHOLDERS: &[&str] = &["device", "capture", "width", "height", "framerate"];
-const ENCODER_PLACEHOLDERS: &[&str] = &[
-    "bitrate",
-    "bitrate_kbit",
-    "keyframe_frames",
-    "level",
-    "width",
-    "height",
-    "framerate",
-];
 const SCALE_PLACEHOLDERS: &[&str] = &["width", "height"];
-const AUDIO_PLACEHOLDERS: &[&str] = &["audio_device"];
 
 impl Profile {
     /// Reads a profile; `file` is its name for messages. One that is `like` another has yet to take from it.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
         let mut profile: Self =
-            toml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
+            toml::from_str(text).map_err(|error| not_understood(file, text, &error))?;
         file.clone_into(&mut profile.file);
         profile.is_built_in = BUILT_IN.iter().any(|(_, built_in)| *built_in == text);
         profile.check().map_err(|why| invalid(file, why))?;
@@ -203,24 +238,17 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The one that it is like, among `others`.
-    pub(super) fn base<'a>(&self, others: &'a [Self]) -> Option<&'a Self> {
-        let like = self.like.as_deref()?;
-        others.iter().find(|other| other.name == like)
-    }
-
-    /// What is to be said where it is like none that there is, or like itself in the end.
-    pub(super) fn is_like_none(&self) -> ProfileError {
+    /// What is to be said where what it is like is wrong.
+    pub(super) fn is_like_wrong(&self, allowed: &str) -> ProfileError {
         let like = self.like.as_deref().unwrap_or_default();
-        let why = format!(
-            "like: found {like:?}, allowed: another profile's name, which is not like this one"
-        );
-        invalid(&self.file, why)
+        invalid(
+            &self.file,
+            format!("like: found {like:?}, allowed: {allowed}"),
+        )
     }
 
-    /// Takes what it does not list itself from the one that it is like, among `others`, which lack nothing.
-    pub(super) fn take_over(&mut self, others: &[Self]) -> Result<(), ProfileError> {
-        let base = self.base(others).ok_or_else(|| self.is_like_none())?;
+    /// Takes what it does not list itself from the one that it is like, which lacks nothing.
+    pub(super) fn take_over(&mut self, base: &Self) -> Result<(), ProfileError> {
         let nobody_elses = Vec::new();
         let encoders = if self.needs_no_encoder() {
             &nobody_elses
@@ -256,34 +284,33 @@ impl Profile {
                 "camera: found {kind:?}, allowed: \"v4l2\" or \"libcamera\", or no such line where no camera is needed"
             ));
         }
-        for (part, alternatives, placeholders) in [
-            ("source", &self.source, SOURCE_PLACEHOLDERS),
-            ("encoder", &self.encoder, ENCODER_PLACEHOLDERS),
-            ("audio", &self.audio, AUDIO_PLACEHOLDERS),
+        if !is_line(&self.description) {
+            return Err(format!(
+                "description: found {:?}, allowed: one line of text",
+                self.description
+            ));
+        }
+        if let Some(auto) = &self.auto {
+            auto.check().map_err(|why| format!("auto.{why}"))?;
+        }
+        for (part, alternatives) in [
+            (Part::Source, &self.source),
+            (Part::Encoder, &self.encoder),
+            (Part::Audio, &self.audio),
         ] {
             for (index, alternative) in alternatives.iter().enumerate() {
                 alternative
-                    .check(placeholders)
-                    .map_err(|why| format!("{part}[{index}].{why}"))?;
+                    .check(part)
+                    .map_err(|why| format!("{}[{index}].{why}", part.key()))?;
             }
         }
         for (index, encoder) in self.encoder.iter().enumerate() {
-            if encoder.name.is_empty() {
-                return Err(format!("encoder[{index}].name: is missing"));
-            }
-            let named = words(&encoder.launch).filter(|word| *word == "name=encoder");
-            match named.count() {
-                0 => {
-                    return Err(format!(
-                        "encoder[{index}].launch: no element is named `name=encoder`"
-                    ));
-                }
-                1 => {}
-                _ => {
-                    return Err(format!(
-                        "encoder[{index}].launch: more than one element is named `name=encoder`"
-                    ));
-                }
+            let earlier = self.encoder[..index].iter();
+            if earlier.clone().any(|other| other.name == encoder.name) {
+                return Err(format!(
+                    "encoder[{index}].name: found {:?}, which is another encoder's of this profile",
+                    encoder.name
+                ));
             }
         }
         Ok(())
@@ -315,6 +342,20 @@ impl Profile {
         }
         Ok(())
     }
+}
+
+/// What is to be said where a text is not TOML, or not a profile: on one line, without what it quotes.
+fn not_understood(file: &str, text: &str, error: &toml::de::Error) -> ProfileError {
+    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+    // Numbers have Rust's names there.
+    let why = error
+        .message()
+        .replace('\n', "; ")
+        .replace("expected u32", "expected an integer from 0 to 4294967295")
+        .replace("expected u64", "expected an integer from 0")
+        .replace("expected i64", "expected an integer")
+        .replace("expected f64", "expected a number");
+    invalid(&format!("{file}:{line}:{column}"), why)
 }
 
 fn invalid(file: &str, why: String) -> ProfileError {
@@ -352,7 +393,7 @@ impl Alternative {
                 .clone()
                 .map(|name| BitrateControl::Property {
                     name,
-                    unit: self.bitrate_unit,
+                    unit: self.bitrate_unit.unwrap_or(1),
                 }),
             keyframes: self
                 .keyframe_signal
@@ -386,31 +427,66 @@ impl Alternative {
         self.most.is_none_or(|most| both <= most.pixel_rate)
     }
 
-    fn check(&self, placeholders: &[&str]) -> Result<(), String> {
-        placeholders_are_known(&self.launch, placeholders)
-            .map_err(|why| format!("launch: {why}"))?;
-        placeholders_are_known(&self.scale, SCALE_PLACEHOLDERS)
-            .map_err(|why| format!("scale: {why}"))?;
-        if self.bitrate_unit == 0 {
-            return Err("bitrate_unit: found 0, allowed: an integer from 1".to_owned());
-        }
-        for (key, is_given) in [
-            ("bitrate_property", self.bitrate_property.is_some()),
-            ("keyframe_signal", self.keyframe_signal.is_some()),
-        ] {
-            if self.v4l2_controls && is_given {
-                return Err(format!(
-                    "{key}: is given beside v4l2_controls = true, which does the same: leave one out"
-                ));
-            }
-        }
-        if let Some(seconds) = self.longest_keyframe_interval
-            && !(0.1..=60.0).contains(&seconds)
-        {
+    /// Of an encoder: launch text that makes its picture smaller.
+    pub fn scale(&self) -> &str {
+        self.scale.as_deref().unwrap_or(VIDEOSCALE)
+    }
+
+    fn check(&self, part: Part) -> Result<(), String> {
+        self.has_only_keys_of(part)?;
+        if !is_line(&self.name) {
             return Err(format!(
-                "longest_keyframe_interval: found {seconds}, allowed: seconds from 0.1 to 60"
+                "name: found {:?}, allowed: one line of text",
+                self.name
             ));
         }
+        placeholders_are_known(&self.launch, part.placeholders())
+            .map_err(|why| format!("launch: {why}"))?;
+        placeholders_are_known(self.scale(), SCALE_PLACEHOLDERS)
+            .map_err(|why| format!("scale: {why}"))?;
+        if self.launch.trim().is_empty() {
+            return Err("launch: is empty".to_owned());
+        }
+        match part {
+            Part::Source => self.check_source()?,
+            Part::Encoder => self.check_encoder()?,
+            Part::Audio => {}
+        }
+        self.check_elements()
+    }
+
+    fn has_only_keys_of(&self, part: Part) -> Result<(), String> {
+        for (key, owner, is_given) in [
+            ("media", Part::Source, self.media.is_some()),
+            ("format", Part::Source, self.format.is_some()),
+            (
+                "bitrate_property",
+                Part::Encoder,
+                self.bitrate_property.is_some(),
+            ),
+            ("bitrate_unit", Part::Encoder, self.bitrate_unit.is_some()),
+            ("v4l2_controls", Part::Encoder, self.v4l2_controls),
+            (
+                "keyframe_signal",
+                Part::Encoder,
+                self.keyframe_signal.is_some(),
+            ),
+            (
+                "longest_keyframe_interval",
+                Part::Encoder,
+                self.longest_keyframe_interval.is_some(),
+            ),
+            ("most", Part::Encoder, self.most.is_some()),
+            ("scale", Part::Encoder, self.scale.is_some()),
+        ] {
+            if is_given && owner != part {
+                return Err(format!("{key}: belongs in [[{}]]", owner.key()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_source(&self) -> Result<(), String> {
         // One without any is for a camera that [camera] names.
         if let Some(media) = &self.media
             && ![RAW, JPEG, H264].contains(&media.as_str())
@@ -424,13 +500,61 @@ impl Alternative {
                 "format: is given without media: say which kind of picture it is of".to_owned(),
             );
         }
-        if self.launch.trim().is_empty() {
-            return Err("launch: is empty".to_owned());
+        Ok(())
+    }
+
+    fn check_encoder(&self) -> Result<(), String> {
+        if self.name.is_empty() {
+            return Err("name: is missing".to_owned());
         }
+        let named = words(&self.launch).filter(|word| *word == "name=encoder");
+        match named.count() {
+            0 => return Err("launch: no element is named `name=encoder`".to_owned()),
+            1 => {}
+            _ => return Err("launch: more than one element is named `name=encoder`".to_owned()),
+        }
+        for (key, is_given) in [
+            ("bitrate_property", self.bitrate_property.is_some()),
+            ("keyframe_signal", self.keyframe_signal.is_some()),
+        ] {
+            if self.v4l2_controls && is_given {
+                return Err(format!(
+                    "{key}: is given beside v4l2_controls = true, which does the same: leave one out"
+                ));
+            }
+        }
+        match (self.bitrate_unit, &self.bitrate_property) {
+            (Some(0), _) => {
+                return Err("bitrate_unit: found 0, allowed: an integer from 1".to_owned());
+            }
+            (Some(_), None) => {
+                return Err("bitrate_unit: is given without bitrate_property".to_owned());
+            }
+            _ => {}
+        }
+        if let Some(seconds) = self.longest_keyframe_interval
+            && !(0.1..=60.0).contains(&seconds)
+        {
+            return Err(format!(
+                "longest_keyframe_interval: found {seconds}, allowed: seconds from 0.1 to 60"
+            ));
+        }
+        Ok(())
+    }
+
+    /// `auto` goes by the list of elements: it has to be that of the text.
+    fn check_elements(&self) -> Result<(), String> {
+        let scale = self.scale.as_deref().unwrap_or_default();
         for element in &self.elements {
-            let mut words = words(&self.launch).chain(words(&self.scale));
+            let mut words = words(&self.launch).chain(words(scale));
             if !words.any(|word| word == element) {
                 return Err(format!("elements: {element:?} does not occur in launch"));
+            }
+        }
+        for made in elements_in(&self.launch).chain(elements_in(scale)) {
+            let is_listed = self.elements.iter().any(|element| element == made);
+            if !is_listed && !EVERYWHERE.contains(&made) {
+                return Err(format!("elements: {made:?} is missing, which launch uses"));
             }
         }
         Ok(())
@@ -441,7 +565,7 @@ fn placeholders_are_known(launch: &str, known: &[&str]) -> Result<(), String> {
     let mut rest = launch;
     while let Some((_, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
-            return Err("a { is never closed".to_owned());
+            return Err(format!("no }} closes {:?}", cut(&format!("{{{after}"))));
         };
         if !known.contains(&name) {
             let known: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
@@ -453,6 +577,26 @@ fn placeholders_are_known(launch: &str, known: &[&str]) -> Result<(), String> {
         rest = after;
     }
     Ok(())
+}
+
+/// The elements that a launch text makes: the first word of every link, unless that is caps or somebody's pad.
+fn elements_in(launch: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let links = launch.split(move |character| {
+        is_quoted ^= character == '"';
+        character == '!' && !is_quoted
+    });
+    links
+        .filter_map(|link| link.split_whitespace().next())
+        .filter(|word| {
+            word.chars()
+                .all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
+        })
+}
+
+/// Whether a text can stand in a line of others.
+fn is_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
 }
 
 fn words(launch: &str) -> impl Iterator<Item = &str> {

@@ -64,7 +64,7 @@ pub(super) fn second(config: &Config, encoder: &Alternative) -> Option<String> {
     let value = |name: &str| encoder_value(&smaller, encoder, name);
     Some(format!(
         "{} ! {}",
-        fill(&encoder.scale, &value),
+        fill(encoder.scale(), &value),
         fill(&encoder.launch, &value)
     ))
 }

@@ -212,26 +212,30 @@ impl Profile {
     }
 }
 
-/// Lets those that are like others take what they lack: first the ones whose others lack nothing.
-fn made_whole(profiles: Vec<Profile>) -> Result<Vec<Profile>, ProfileError> {
-    let (mut whole, mut rest): (Vec<_>, Vec<_>) = profiles
-        .into_iter()
-        .partition(|profile| profile.like.is_none());
-    while !rest.is_empty() {
-        let (ready, others): (Vec<_>, Vec<_>) = rest
-            .into_iter()
-            .partition(|profile| profile.base(&whole).is_some());
-        if ready.is_empty() {
-            return others
-                .first()
-                .map_or(Ok(whole), |profile| Err(profile.is_like_none()));
-        }
-        for mut profile in ready {
-            profile.take_over(&whole)?;
-            whole.push(profile);
-        }
-        rest = others;
+/// `profile` with what it lacks of its own, which it takes from the one of `all` that it is like. `way` are those that
+/// led here by being like the next.
+fn made_whole(
+    profile: &Profile,
+    all: &[Profile],
+    way: &[&Profile],
+) -> Result<Profile, ProfileError> {
+    let Some(like) = &profile.like else {
+        return Ok(profile.clone());
+    };
+    let way = [way, &[profile]].concat();
+    if let Some(start) = way.iter().position(|other| other.name == *like) {
+        let circle: Vec<String> = way[start..].iter().map(|one| one.with_file()).collect();
+        return Err(profile.is_like_wrong(&format!(
+            "a profile that is not in the end like this one; the circle: {}",
+            circle.join(", ")
+        )));
     }
+    let Some(base) = all.iter().find(|other| other.name == *like) else {
+        let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+        return Err(profile.is_like_wrong(&format!("another profile's name: {}", known.join(", "))));
+    };
+    let mut whole = profile.clone();
+    whole.take_over(&made_whole(base, all, &way)?)?;
     Ok(whole)
 }
 
@@ -251,9 +255,11 @@ impl Profiles {
             profiles.retain(|other| other.name != profile.name);
             profiles.push(profile);
         }
-        let mut profiles = made_whole(profiles)?;
         profiles.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Self(profiles))
+        let whole = profiles
+            .iter()
+            .map(|profile| made_whole(profile, &profiles, &[]));
+        Ok(Self(whole.collect::<Result<_, _>>()?))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {

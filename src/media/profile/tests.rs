@@ -169,8 +169,8 @@ fn sound_comes_where_it_is_wanted() {
             .starts_with("alsasrc device=\"default\" ")
     );
 
-    let silent = "name = 'x'\ndescription = 'x'\n[[source]]\nelements = []\nlaunch = 'a'\n\
-                  [[encoder]]\nname = 'x'\nelements = []\nlaunch = 'b name=encoder'";
+    let silent = "name = 'x'\ndescription = 'x'\n[[source]]\nelements = ['videotestsrc']\nlaunch = 'videotestsrc'\n\
+                  [[encoder]]\nname = 'x'\nelements = ['x264enc']\nlaunch = 'x264enc name=encoder'";
     let profiles = Profiles::new(&[("x.toml".into(), silent.into())]).unwrap();
     let wanted = config("[camera]\nprofile = 'x'\n[audio]\nenabled = true");
     let error = profiles.plan(&wanted, &machine(vec![], &[])).unwrap_err();
@@ -451,6 +451,56 @@ fn a_faulty_profile_is_told_with_file_and_key() {
             "encoder[0].bitrate_property: is given beside v4l2_controls",
         ),
         (
+            "bitrate_property = \"bitrate\"\n",
+            "",
+            "encoder[0].bitrate_unit: is given without bitrate_property",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "bitrate_unit = \"1000\"",
+            "expected an integer from 0",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "media = \"image/jpeg\"",
+            "encoder[0].media: belongs in [[source]]",
+        ),
+        (
+            "[[source]]\n",
+            "[[source]]\nkeyframe_signal = \"now\"\n",
+            "source[0].keyframe_signal: belongs in [[encoder]]",
+        ),
+        (
+            "name = \"openh264\"",
+            "name = \"x264\"",
+            "encoder[1].name: found \"x264\", which is another encoder's",
+        ),
+        (
+            "name = \"x264\"",
+            "name = \"x264\\n\"",
+            "encoder[0].name: found \"x264\\n\", allowed: one line",
+        ),
+        (
+            "description = \"",
+            "description = \"\\u001b[2J",
+            "description: found \"\\u{1b}[2J",
+        ),
+        (
+            "name = \"test\"",
+            "auto = { priority = 1, compatible = [\"\"] }\nname = \"test\"",
+            "auto.compatible: found \"\", allowed: names",
+        ),
+        (
+            "[\"videotestsrc\", \"timeoverlay\"]",
+            "[\"videotestsrc\"]",
+            "source[0].elements: \"timeoverlay\" is missing, which launch uses",
+        ),
+        (
+            "bitrate_unit = 1000",
+            "scale = \"nosuch ! video/x-raw\"",
+            "encoder[0].elements: \"nosuch\" is missing",
+        ),
+        (
             "bitrate_unit = 1000",
             "longest_keyframe_interval = 0.0",
             "longest_keyframe_interval: found 0, allowed: seconds",
@@ -487,18 +537,23 @@ fn a_faulty_profile_is_told_with_file_and_key() {
         ),
         ("name = \"x264\"", "", "encoder[0].name: is missing"),
         ("pattern=smpte", "x={device}", "camera: is missing"),
-        ("[[source]]", "[source]", "line "),
+        ("[[source]]", "[source]", "my.toml:"),
+        ("[[source]]", "[[source]", "my.toml:"),
     ] {
         assert!(good.contains(from), "{from}");
         let error = Profile::parse("my.toml", &good.replace(from, to)).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.starts_with("my.toml: ") && text.contains(told),
+            text.starts_with("my.toml:") && text.contains(told) && !text.contains('\n'),
             "{text}"
         );
     }
     let unclosed = good.replace("framerate={framerate}/1\n", "framerate={framerate");
-    assert!(Profile::parse("my.toml", &unclosed).is_err());
+    let error = Profile::parse("my.toml", &unclosed).unwrap_err();
+    assert!(
+        error.to_string().contains("no } closes \"{framerate"),
+        "{error}"
+    );
 }
 
 proptest! {

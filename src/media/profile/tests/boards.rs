@@ -413,6 +413,20 @@ fn a_profile_takes_from_another_what_it_does_not_list() {
             "{error}"
         );
     }
+    // Who is like somebody in a circle is not in it.
+    let like = |name: &str, other: &str| {
+        let (file, text) = owners(&format!("{name}.toml"), name, 99);
+        (
+            file,
+            text.replace("like = 'v4l2'", &format!("like = '{other}'")),
+        )
+    };
+    let circle = [like("a", "b"), like("b", "c"), like("c", "b")];
+    let error = Profiles::new(&circle).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "c.toml: like: found \"b\", allowed: a profile that is not in the end like this one; the circle: \"b\" (b.toml), \"c\" (c.toml)"
+    );
     // One that is like another which is like a third.
     let (file, text) = owners("mine.toml", "mine", 99);
     let profiles = Profiles::new(&[(file, text.replace("like = 'v4l2'", "like = 'va'"))]).unwrap();
