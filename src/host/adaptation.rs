@@ -10,8 +10,10 @@
 //! 3. Who cannot take even that at its lowest is given fewer pictures, in whole groups.
 //!
 //! Down at once: an estimate that falls says what the connection carries. Up by trying: an estimate that rises says
-//! little more than that nothing went wrong with what was sent. A try that fails doubles the wait for the next.
+//! little more than that nothing went wrong with what was sent. Who is to be sent a better picture is first sent as much
+//! more beside the one it has, and then the picture itself; either may fail, and doubles the wait for the next.
 
+mod probe;
 mod watcher;
 
 pub use watcher::{RETRY, RETRY_MAX, TRIAL};
@@ -31,6 +33,8 @@ use crate::{
 const SOUND: u32 = 90_000;
 /// Viewers of the first rendition who can take this share of what the best can are waited for, the others are not.
 const NEARLY: f64 = 0.8;
+/// What is larger than the present picture by more than this share is probed for.
+const NO_GREAT_STEP: f64 = 1.3;
 /// For so long receivers' estimates may still be of the slate.
 const REMEMBERS: Duration = Duration::from_secs(4);
 /// For so long a second rendition that could not be encoded is done without.
@@ -85,6 +89,11 @@ pub enum Decision {
     Encode { rendition: Rendition, bitrate: u32 },
     /// Spread this branch's packets for a connection that carries so many bit/s; `None`: there is no need.
     Pace {
+        branch: BranchId,
+        bitrate: Option<u32>,
+    },
+    /// Send this branch so many bit/s beside its picture, to see whether they come through; `None`: nothing.
+    Probe {
         branch: BranchId,
         bitrate: Option<u32>,
     },
@@ -196,6 +205,7 @@ impl Adaptation {
                 });
             }
             watcher.on_trial = false;
+            watcher.probe = None;
         }
     }
 
@@ -207,6 +217,12 @@ impl Adaptation {
             (true, Some(Deaf::WhileSlate)) => Some(Deaf::Until(now + REMEMBERS)),
             (true, deaf) => deaf,
         };
+        if !live {
+            for watcher in self.watchers.values_mut() {
+                watcher.probe = None;
+            }
+            self.settle(now);
+        }
     }
 
     fn is_deaf(&self, now: Instant) -> bool {
@@ -278,9 +294,11 @@ impl Adaptation {
         if deaf {
             return watcher.overhears(way.bandwidth);
         }
-        let told = watcher
-            .thinned
-            .map_or(encoded, |thin| encoded.min(f64::from(thin)));
+        let beside = watcher.probed.map_or(0.0, f64::from);
+        let told = beside
+            + watcher
+                .thinned
+                .map_or(encoded, |thin| encoded.min(f64::from(thin)));
         let sent = Sent {
             measured: way.sent.is_some(),
             told,
@@ -295,6 +313,7 @@ impl Adaptation {
         if let Some(bandwidth) = way.bandwidth {
             watcher.estimates(bandwidth, sent, now);
         }
+        watcher.judge_probe(now);
         self.settle(now);
     }
 
@@ -315,29 +334,67 @@ impl Adaptation {
         self.settle(now);
     }
 
-    /// Moves up whoever has waited long enough. One at a time: two who share a way would take each other's.
+    /// Tries whoever has waited long enough with more. One at a time: two who share a way would take each other's.
     fn try_again(&mut self, now: Instant) {
+        if self.is_deaf(now) {
+            return;
+        }
+        let probed = self.watchers.iter_mut().find(|(_, it)| it.probe.is_some());
+        if let Some((branch, watcher)) = probed {
+            if watcher.step_probe(now) {
+                let branch = *branch;
+                self.move_up(branch, now);
+            }
+            return;
+        }
         let busy = self.watchers.values().any(|watcher| watcher.on_trial);
         let lowest = f64::from(self.rates().first.0);
         let empty = self.on(Rendition::First).next().is_none();
         let ready = |watcher: &Watcher| {
             // Alone, it is given what it carries, unless that went wrong before; beside others it has to take what
             // they do.
-            let fits = empty
-                && watcher.retry == RETRY
-                && watcher.limit.is_none_or(|limit| limit >= lowest);
+            let fits =
+                empty && watcher.is_untried() && watcher.limit.is_none_or(|limit| limit >= lowest);
             watcher.rendition == Rendition::Second
                 && (fits || now >= watcher.retry_at)
                 && watcher.is_calm(now)
                 && watcher.thinned.is_none()
         };
-        let mut waiting = self.watchers.iter_mut().filter(|(_, it)| ready(it));
-        let Some((branch, watcher)) = waiting.next().filter(|_| !busy) else {
+        let picture = f64::from(self.second);
+        let mut waiting = self.watchers.iter().filter(|(_, it)| ready(it));
+        let Some(branch) = waiting.next().map(|(branch, _)| *branch).filter(|_| !busy) else {
             return;
         };
-        let limit = watcher.limit.filter(|_| empty).map(|it| it.max(lowest));
-        watcher.try_first(limit, now);
-        let branch = *branch;
+        let target = self.first_for(branch);
+        if target <= picture * NO_GREAT_STEP {
+            self.move_up(branch, now);
+        } else if let Some(watcher) = self.watchers.get_mut(&branch) {
+            watcher.start_probe(picture, target, now);
+        }
+    }
+
+    /// What of the first rendition this one carries, if there is nobody else that it is encoded for.
+    fn limit_alone(&self, branch: BranchId) -> Option<f64> {
+        let empty = self.on(Rendition::First).next().is_none();
+        let limit = self.watchers.get(&branch)?.limit.filter(|_| empty);
+        limit.map(|limit| limit.max(f64::from(self.rates().first.0)))
+    }
+
+    /// What the first rendition would be encoded at with this one among its viewers, in bit/s.
+    fn first_for(&self, branch: BranchId) -> f64 {
+        let (least, most) = self.rates().first;
+        match self.limit_alone(branch) {
+            Some(limit) => limit.clamp(f64::from(least), f64::from(most)),
+            None if self.on(Rendition::First).next().is_none() => f64::from(most),
+            None => f64::from(self.first),
+        }
+    }
+
+    fn move_up(&mut self, branch: BranchId, now: Instant) {
+        let limit = self.limit_alone(branch);
+        if let Some(watcher) = self.watchers.get_mut(&branch) {
+            watcher.try_first(limit, now);
+        }
         // The keyframe that it begins with is of the right size then.
         self.choose_rates(now);
         self.decisions.push_back(Decision::Show {
@@ -363,6 +420,7 @@ impl Adaptation {
         self.choose_rates(now);
         self.decisions.extend(moved);
         self.thin_out();
+        self.probe();
         self.pace();
         let mut watchers = self.watchers.values();
         let grows = watchers.any(|watcher| watcher.limit.is_some())
@@ -464,10 +522,29 @@ impl Adaptation {
             };
             // Not much faster than it is made: what a connection carries is known only roughly.
             let enough = encoded.saturating_add(encoded / 5);
-            let bitrate = watcher.limit.map(|limit| whole(limit).min(enough));
+            let probed = watcher.probed.unwrap_or(0);
+            let bitrate = watcher
+                .limit
+                .map(|limit| whole(limit).min(enough).saturating_add(probed));
             if differs(bitrate, watcher.paced) {
                 watcher.paced = bitrate;
                 self.decisions.push_back(Decision::Pace {
+                    branch: *branch,
+                    bitrate,
+                });
+            }
+        }
+    }
+
+    /// What is sent beside the picture.
+    fn probe(&mut self) {
+        let picture = f64::from(self.second);
+        for (branch, watcher) in &mut self.watchers {
+            let bitrate = watcher.probe.map(|probe| whole(probe.beside(picture)));
+            let bitrate = bitrate.filter(|bitrate| *bitrate > 0);
+            if bitrate != watcher.probed {
+                watcher.probed = bitrate;
+                self.decisions.push_back(Decision::Probe {
                     branch: *branch,
                     bitrate,
                 });

@@ -385,6 +385,17 @@ impl Host {
                         paced.pace(bitrate);
                     }
                 }
+                Decision::Probe { branch, bitrate } => {
+                    debug!(
+                        event = "viewer-probed",
+                        branch = branch.0,
+                        bitrate,
+                        "viewer is sent more than its picture, to see whether it comes through"
+                    );
+                    if let Some(probed) = self.branches.get(&branch) {
+                        probed.probe(bitrate);
+                    }
+                }
                 Decision::Thin { branch, bitrate } => {
                     debug!(
                         event = "viewer-thinned",

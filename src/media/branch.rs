@@ -12,6 +12,7 @@
 
 mod meter;
 mod pacing;
+mod probing;
 mod retransmission;
 mod threads;
 mod track;
@@ -34,6 +35,7 @@ pub use self::threads::THREADS;
 use self::{
     meter::Meter,
     pacing::Pace,
+    probing::Prober,
     retransmission::Retransmissions,
     threads::on_branch_thread,
     track::{Gate, Track},
@@ -76,6 +78,7 @@ enum Command {
     Show(Rendition, Change),
     Thin(Option<u32>),
     Pace(Option<u32>),
+    Probe(Option<u32>),
     /// From the branch's own `webrtcbin`, in order with the rest.
     Follow(WebRTCPeerConnectionState),
     Tell(Question),
@@ -151,6 +154,11 @@ impl Branch {
     /// Spreads each picture's packets for a connection that carries so many bit/s; `None` ends it.
     pub fn pace(&self, bitrate: Option<u32>) {
         let _ = self.commands.send(Command::Pace(bitrate));
+    }
+
+    /// Sends so many bit/s beside the picture, to see whether they come through; `None` ends it.
+    pub fn probe(&self, bitrate: Option<u32>) {
+        let _ = self.commands.send(Command::Probe(bitrate));
     }
 
     /// Asks `webrtcbin` for its statistics. The answer comes once it has done what it was asked before; from one
@@ -256,6 +264,7 @@ struct Pipeline {
     ssrc: u32,
     pace: Pace,
     meter: Meter,
+    prober: Prober,
     retransmissions: Retransmissions,
     /// Of the certificate that it was given.
     fingerprint: Option<String>,
@@ -295,6 +304,7 @@ impl Pipeline {
         add(&pipeline, &webrtcbin)?;
 
         let video = Track::video(&feed.profile_level_id)?;
+        let prober = Prober::attach(&webrtcbin, video.meter.clone())?;
         let reports = reporter.clone();
         video.on_first_packet(move || reports.send(BranchEvent::FirstFrame));
         let audio = feed.audio.as_ref().map(|_| Track::audio()).transpose()?;
@@ -311,6 +321,7 @@ impl Pipeline {
             ssrc: video.ssrc,
             pace: video.pace.clone(),
             meter: video.meter.clone(),
+            prober,
             retransmissions,
             fingerprint: identity.map(|own| own.fingerprint.clone()),
             offered: false,
@@ -384,6 +395,7 @@ impl Pipeline {
             }
             Command::Thin(bitrate) => self.gate.thin(bitrate),
             Command::Pace(bitrate) => self.pace.set(bitrate),
+            Command::Probe(bitrate) => self.prober.set(bitrate),
             Command::Follow(state) => {
                 if let Some(event) = self.follow(state) {
                     if event == BranchEvent::Connected

@@ -105,6 +105,39 @@ test("a viewer alone is followed down and up again", async (t) => {
   assert.ok(after.frozenS - before.frozenS < 8, `${after.frozenS - before.frozenS} s frozen`);
 });
 
+test("who may have room for the whole picture again is sent as much beside the small one before it is tried", async (t) => {
+  const reason = lacking();
+  if (reason) return t.skip(reason);
+  const { stage, links, viewers } = await narrowStage(t, 2, PICTURE, { env: { PERCH_LOG: "warn,perch=debug" } });
+  const [slow, other] = viewers;
+  await settled(viewers);
+  links.limit(0, 600);
+  await height(slow, SMALL, 10_000);
+  const probes = () => stage.daemon.lines(/event="viewer-probed".* bitrate=\d/).length;
+  const tries = () => stage.daemon.lines(/event="viewer-rendition".*reason="retry"/).length;
+  await watch(slow, 3);
+
+  // It has none, and does not see that it was asked.
+  const before = await report(slow);
+  const [narrow, undisturbed] = await Promise.all([watch(slow, 25), watch(other, 25)]);
+  const after = await report(slow);
+  stage.figure("packets that a link of 0.6 Mbit/s was probed with in 25 s", after.retransmitted - before.retransmitted, "");
+  stage.figure("packets lost meanwhile", narrow.lost, "");
+  stage.figure("longest gap meanwhile", narrow.gap, "ms");
+  assert.ok(probes() > 0, "it is probed");
+  assert.ok(after.retransmitted - before.retransmitted > 20, `${after.retransmitted - before.retransmitted} packets sent again`);
+  assert.equal(tries(), 0, "what does not come through is not tried");
+  assert.ok(narrow.fps >= 24, JSON.stringify(narrow));
+  assert.equal(undisturbed.lost, 0, JSON.stringify(undisturbed));
+  assert.equal(undisturbed.height, FULL, JSON.stringify(undisturbed));
+
+  links.limit(0, 3000);
+  stage.figure("from a wide link to the whole picture", await height(slow, FULL, 60_000), "ms");
+  const whole = await watch(slow, 6);
+  assert.equal(whole.height, FULL, JSON.stringify(whole));
+  stage.figure("longest gap of the whole picture", whole.gap, "ms");
+});
+
 test("losses of a radio are not taken for too much sent", async (t) => {
   const reason = lacking();
   if (reason) return t.skip(reason);

@@ -160,6 +160,7 @@ page.report = async () => {
       width: v.frameWidth,
       height: v.frameHeight,
       lost: v.packetsLost,
+      retransmitted: v.retransmittedPacketsReceived ?? 0,
       freezes: v.freezeCount,
       frozenS: v.totalFreezesDuration,
       plis: v.pliCount,

@@ -36,6 +36,7 @@ struct Link {
     late: bool,
     sent: f64,
     dropped: f64,
+    dropped_ever: f64,
     since_report: Duration,
 }
 
@@ -51,6 +52,7 @@ impl Link {
             late: false,
             sent: 0.0,
             dropped: 0.0,
+            dropped_ever: 0.0,
             since_report: Duration::ZERO,
         }
     }
@@ -65,6 +67,7 @@ impl Link {
         let most = self.capacity * QUEUE;
         if self.queue > most {
             self.dropped += self.queue - most;
+            self.dropped_ever += self.queue - most;
             self.queue = most;
         }
         // The delay grows, or stands at its most.
@@ -115,6 +118,7 @@ struct Street {
     adaptation: Adaptation,
     links: Vec<Link>,
     thin: Vec<Option<u32>>,
+    probe: Vec<Option<u32>>,
     now: Instant,
     /// When who was moved where.
     moves: Vec<(Instant, usize, Rendition, Why)>,
@@ -131,6 +135,7 @@ impl Street {
             adaptation,
             links: capacities.iter().copied().map(Link::new).collect(),
             thin: vec![None; capacities.len()],
+            probe: vec![None; capacities.len()],
             now,
             moves: Vec::new(),
         }
@@ -146,7 +151,8 @@ impl Street {
                 let rendition = self.adaptation.rendition(branch).unwrap_or_default();
                 let encoded = self.adaptation.bitrate(rendition);
                 let sent = self.thin[viewer].map_or(encoded, |thin| thin.min(encoded));
-                if let Some(way) = link.pass(f64::from(sent)) {
+                let beside = self.probe[viewer].unwrap_or(0);
+                if let Some(way) = link.pass(f64::from(sent) + f64::from(beside)) {
                     self.adaptation.way(branch, way, self.now);
                 }
             }
@@ -161,6 +167,7 @@ impl Street {
                         .moves
                         .push((self.now, branch.0 as usize, rendition, why)),
                     Decision::Thin { branch, bitrate } => self.thin[branch.0 as usize] = bitrate,
+                    Decision::Probe { branch, bitrate } => self.probe[branch.0 as usize] = bitrate,
                     Decision::Encode { .. } | Decision::Pace { .. } => {}
                 }
             }
@@ -271,6 +278,22 @@ proptest! {
             }
             prop_assert!(tries.len() <= 20, "viewer {} of {:?}: {} tries", viewer, capacities, tries.len());
         }
+    }
+
+    #[test]
+    fn who_has_no_room_for_the_first_hardly_ever_has_to_find_out_by_watching_it(
+        capacity in 400_000.0..1_700_000.0f64,
+    ) {
+        let mut street = Street::new(&[20_000_000.0, capacity]);
+        street.pass(Duration::from_secs(10), |_| {});
+        street.moves.clear();
+        let before = street.links[1].dropped_ever;
+        street.pass(Duration::from_secs(600), |_| {});
+        let lost = street.links[1].dropped_ever - before;
+        let tries: Vec<_> = street.moves.iter().filter(|(.., why)| *why == Why::Retry).collect();
+        prop_assert!(tries.len() <= 1, "{capacity}: {tries:?}");
+        // Forty probes or so, where even the second rendition may hardly fit.
+        prop_assert!(lost < capacity * 600.0 * 0.01, "{} lost of {}", lost, capacity);
     }
 
     #[test]

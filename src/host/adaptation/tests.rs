@@ -231,23 +231,41 @@ fn one_of_three_that_is_slow_is_sent_the_smaller_picture_and_the_others_notice_n
     );
 }
 
-#[test]
-fn a_try_that_fails_makes_the_next_wait_twice_as_long() {
+/// The second of two is sent the second rendition.
+fn one_moved_down() -> Talk {
     let mut talk = Talk::new(RATES, 2);
     talk.estimate(1, 2_200_000);
     talk.estimate(1, 1_300_000);
     talk.estimate(1, 1_000_000);
+    let rendition = talk.adaptation.rendition(BranchId(1));
+    assert_eq!(rendition, Some(Rendition::Second));
+    talk
+}
+
+fn probed(talk: &Talk) -> Option<u32> {
+    talk.adaptation.watchers[&BranchId(1)].probed
+}
+
+#[test]
+fn a_try_that_fails_makes_the_next_wait_twice_as_long() {
+    let mut talk = one_moved_down();
     let mut moved = talk.now;
     let mut wait = RETRY;
     for _ in 0..6 {
+        let mut bandwidth = 1_000_000;
         let tried = loop {
-            let decisions = talk.pass(MOMENT);
+            let mut decisions = talk.pass(MOMENT);
+            if probed(&talk).is_some() {
+                bandwidth += 10_000;
+                decisions.extend(talk.estimate(1, bandwidth));
+            }
             if let [(1, Rendition::First, Why::Retry)] = shown(&decisions)[..] {
                 break talk.now;
             }
-            assert!(talk.now < moved + wait * 2, "it is tried");
+            assert!(talk.now < moved + wait * 2 + RETRY, "it is tried");
         };
         assert!(tried - moved >= wait, "{:?} of {wait:?}", tried - moved);
+        assert_eq!(probed(&talk), None);
         talk.estimate(1, 1_900_000);
         talk.estimate(1, 1_300_000);
         let back = talk.estimate(1, 1_000_000);
@@ -255,6 +273,51 @@ fn a_try_that_fails_makes_the_next_wait_twice_as_long() {
         assert_eq!(rendition, Some(Rendition::Second), "{back:?}");
         moved = talk.now;
         wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+#[test]
+fn what_does_not_come_through_beside_the_picture_is_no_try() {
+    let mut talk = one_moved_down();
+    let mut since = talk.now;
+    let mut wait = RETRY;
+    for number in 0..5 {
+        let begins = loop {
+            assert_eq!(shown(&talk.pass(MOMENT)), []);
+            if probed(&talk).is_some() {
+                break talk.now;
+            }
+            assert!(talk.now < since + wait * 2, "it is probed");
+        };
+        assert!(begins - since >= wait, "{:?} of {wait:?}", begins - since);
+        wait = RETRY * (1 << number.min(2));
+        wait = wait.min(Duration::from_secs(15));
+        let mut bandwidth = 1_000_000;
+        while probed(&talk).is_some_and(|beside| beside < 1_000_000) {
+            talk.pass(MOMENT);
+            bandwidth += 10_000;
+            talk.estimate(1, bandwidth);
+        }
+        // Half of what is sent by then.
+        assert_eq!(shown(&talk.estimate(1, bandwidth / 2)), []);
+        assert_eq!(probed(&talk), None);
+        since = talk.now;
+    }
+}
+
+#[test]
+fn nobody_is_probed_with_a_slate() {
+    let mut talk = one_moved_down();
+    while probed(&talk).is_none() {
+        talk.pass(MOMENT);
+    }
+    talk.adaptation.camera(false, talk.now);
+    assert_eq!(probed(&talk), None);
+    let decisions = talk.pass(RETRY_MAX);
+    assert_eq!((shown(&decisions), probed(&talk)), (vec![], None));
+    talk.adaptation.camera(true, talk.now);
+    while probed(&talk).is_none() {
+        talk.pass(MOMENT);
     }
 }
 
@@ -441,7 +504,10 @@ fn whatever_a_viewer_says_it_is_given_something_and_soon_all_again() {
         talk.loss(0, 0.0);
         talk.pass(Duration::from_secs(20));
         assert_eq!(talk.adaptation.watchers[&BranchId(0)].thinned, None);
-        talk.pass(Duration::from_secs(160));
+        for bandwidth in 0..160 {
+            talk.pass(Duration::from_secs(1));
+            talk.estimate(0, (bandwidth + 1) * 100_000);
+        }
         assert_eq!(
             talk.adaptation.rendition(BranchId(0)),
             Some(Rendition::First)

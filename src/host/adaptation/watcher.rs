@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::probe::{Outcome, Probe};
 use crate::media::{Rendition, rtcp::fell};
 
 /// Of what a connection is said to carry, the share that the picture may take: retransmissions, keyframes and RTP's
@@ -44,7 +45,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// For a receiver to see that more comes through than it thought possible: it looks back for a second.
 const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
-const GROWS: f64 = 1.03;
+pub(super) const GROWS: f64 = 1.03;
 /// While a shortage lasts, what waits along the way has to drain as well: so much less is encoded meanwhile.
 const DRAIN: f64 = 0.75;
 const DRAINS: Duration = Duration::from_millis(600);
@@ -62,6 +63,8 @@ const BEYOND_MAX: Duration = Duration::from_secs(16);
 /// Before the first rendition is tried again: this after the first time, twice as long after each, and at most.
 pub const RETRY: Duration = Duration::from_secs(5);
 pub const RETRY_MAX: Duration = Duration::from_secs(80);
+/// Before a probe that failed is made again: [`RETRY`], twice as long after each, and at most. Nobody sees anything of it.
+const PROBE_AGAIN_MAX: Duration = Duration::from_secs(15);
 /// So long a viewer has to stay on the first rendition for the try to be one that went well.
 pub const TRIAL: Duration = Duration::from_secs(6);
 /// So long a viewer that was moved stays where it is, at least, unless what it is sent is too much.
@@ -122,6 +125,11 @@ pub(super) struct Watcher {
     /// Before the first rendition is tried again, and when.
     pub retry: Duration,
     pub retry_at: Instant,
+    /// It is sent more than its picture.
+    pub probe: Option<Probe>,
+    pub probed: Option<u32>,
+    /// How long to wait for the next one; `None`: none has failed.
+    probe_again: Option<Duration>,
     /// It was moved to where it is.
     moved: Instant,
     /// It was moved up, and that may still turn out to be too much.
@@ -225,6 +233,9 @@ impl Watcher {
             beyond: BEYOND,
             retry: RETRY,
             retry_at: now,
+            probe: None,
+            probed: None,
+            probe_again: None,
             moved: now,
             on_trial: false,
             tried: false,
@@ -462,11 +473,58 @@ impl Watcher {
     /// It is sent the first rendition from now on, and `limit` bit/s of it are not too much; `None`: all.
     pub fn try_first(&mut self, limit: Option<f64>, now: Instant) {
         self.rendition = Rendition::First;
+        self.probe = None;
+        self.probe_again = None;
         self.moved = now;
         self.on_trial = true;
         self.tried = true;
         self.before_trial = self.bandwidth;
         self.limit = limit;
+    }
+
+    /// It is sent ever more than its picture of so many bit/s, up to `target`, before it is sent a better one.
+    pub fn start_probe(&mut self, picture: f64, target: f64, now: Instant) {
+        self.probe = Some(Probe::new(picture, target, self.bandwidth, now));
+    }
+
+    /// What was just said of its connection was said of its probe as well.
+    pub fn judge_probe(&mut self, now: Instant) {
+        let is_short = self.shortage.is_some_and(|shortage| shortage.last == now);
+        let is_doubted = self.doubted.is_some();
+        let outcome = self.probe.as_mut().map(|probe| match is_short {
+            true => Outcome::Fails,
+            false if is_doubted => probe.doubt(now),
+            false => Outcome::Open,
+        });
+        if outcome == Some(Outcome::Fails) {
+            self.fail_probe(now);
+        }
+    }
+
+    /// One step of its probe; whether it came through.
+    pub fn step_probe(&mut self, now: Instant) -> bool {
+        let estimate = self.bandwidth;
+        match self.probe.as_mut().map(|probe| probe.step(estimate, now)) {
+            Some(Outcome::Fits) => true,
+            Some(Outcome::Fails) => {
+                self.fail_probe(now);
+                false
+            }
+            Some(Outcome::Open) | None => false,
+        }
+    }
+
+    fn fail_probe(&mut self, now: Instant) {
+        let wait = self.probe_again.map_or(RETRY, |wait| wait * 2);
+        let wait = wait.min(PROBE_AGAIN_MAX);
+        self.probe = None;
+        self.probe_again = Some(wait);
+        self.retry_at = now + wait;
+    }
+
+    /// Nothing that it was tried with has failed.
+    pub fn is_untried(&self) -> bool {
+        self.retry == RETRY && self.probe_again.is_none()
     }
 
     /// Nothing went wrong lately.

@@ -1,4 +1,4 @@
-//! What a viewer is sent of the picture. An encoder's bitrate is what it may take, and of a quiet scene it takes a tenth of
+//! What a viewer is sent of the picture, and beside it to see whether it would come through. An encoder's bitrate is what it may take, and of a quiet scene it takes a tenth of
 //! that; what a viewer says of its connection is to be compared with what was on its way.
 
 use std::{
@@ -57,6 +57,11 @@ impl Meter {
             }
             gst::PadProbeReturn::Ok
         });
+    }
+
+    /// Counts what is sent beside the pictures, in bytes.
+    pub fn count(&self, bytes: usize, now: Instant) {
+        self.pictures().sent(bytes, now);
     }
 
     /// Bit/s over the last second, where there has been one.

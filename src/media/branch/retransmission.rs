@@ -22,6 +22,8 @@ const ONCE_IN: Duration = Duration::from_millis(40);
 const PAST: Duration = Duration::from_secs(3);
 /// What GStreamer calls a request for one packet (`gstrtpsession.c`, 1.22).
 const REQUEST: &str = "GstRTPRetransmissionRequest";
+/// In a request that no viewer made.
+const OWN: &str = "own";
 
 /// What may be sent again. Pure.
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl Retransmissions {
         let asked = self.clone();
         source.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
             let request = info.event().and_then(|event| event.structure());
-            let request = request.filter(|structure| structure.has_name(REQUEST));
+            let request = request.filter(|it| it.has_name(REQUEST) && !it.has_field(OWN));
             let number = request.and_then(|request| request.get::<u32>("seqnum").ok());
             match number.and_then(|number| u16::try_from(number).ok()) {
                 // Not "Drop": of an event that Rust has dropped already, 1.22 then drops nothing once more ("assertion
@@ -144,11 +146,30 @@ impl Retransmissions {
     }
 }
 
-/// Of an RTP packet (RFC 3550 §5.1).
+/// A request of our own for a packet of the stream `ssrc`, which is not counted among the viewer's.
+pub(super) fn request(ssrc: u32, sequence: u16) -> gst::Event {
+    let asked = gst::Structure::builder(REQUEST)
+        .field("ssrc", ssrc)
+        .field("seqnum", u32::from(sequence))
+        .field(OWN, true)
+        .build();
+    gst::event::CustomUpstream::new(asked)
+}
+
+/// An RTP packet's SSRC and sequence number (RFC 3550 §5.1).
+pub(super) fn stream_of(packet: &gst::BufferRef) -> Option<(u32, u16)> {
+    let mut head = [0; 12];
+    (packet.size() >= head.len() && packet.copy_to_slice(0, &mut head).is_ok()).then(|| {
+        let [.., a, b, c, d] = head;
+        (
+            u32::from_be_bytes([a, b, c, d]),
+            u16::from_be_bytes([head[2], head[3]]),
+        )
+    })
+}
+
 fn sequence(packet: &gst::BufferRef) -> Option<u16> {
-    let mut head = [0; 4];
-    (packet.size() >= head.len() && packet.copy_to_slice(0, &mut head).is_ok())
-        .then(|| u16::from_be_bytes([head[2], head[3]]))
+    stream_of(packet).map(|(_, sequence)| sequence)
 }
 
 #[cfg(test)]
