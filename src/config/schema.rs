@@ -34,7 +34,7 @@ const A_FILE: &str = "the path of a file, as a text";
 const A_BOOLEAN: &str = "true or false";
 const A_TTL: &str = "30 seconds to 30 days, as integer seconds or a text such as \"90s\", \"30min\", \"2h\", \"7d\"";
 const A_SIZE: &str = "an even number from 16 to 4096 (pixels)";
-const A_DEVICE: &str = "a text of letters, digits and / . _ : = , @ + -";
+const A_DEVICE: &str = "a text of letters, digits, spaces and / . _ : = , @ + -";
 
 /// Every key there is.
 pub(super) static KEYS: &[Key] = &[

@@ -42,7 +42,7 @@ pub(super) struct Bases {
 /// another element there.
 pub fn is_device_name(text: &str) -> bool {
     text.chars()
-        .all(|character| character.is_ascii_alphanumeric() || "/._:=,@+-".contains(character))
+        .all(|character| character.is_ascii_alphanumeric() || "/._:=,@+- ".contains(character))
 }
 
 /// Schemes may be written in capitals (RFC 3986); nobody further in should have to know.

@@ -305,6 +305,7 @@ impl Adaptation {
             // What it was to be, where nothing was measured.
             picture: way.sent.map_or(told, |sent| watcher.steadily(sent, now)),
             sound: f64::from(rates.sound),
+            beside: way.beside as f64,
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
         if let Some(lost) = way.loss {
@@ -339,10 +340,12 @@ impl Adaptation {
         if self.is_deaf(now) {
             return;
         }
-        let probed = self.watchers.iter_mut().find(|(_, it)| it.probe.is_some());
-        if let Some((branch, watcher)) = probed {
-            if watcher.step_probe(now) {
-                let branch = *branch;
+        let (picture, sound) = (f64::from(self.second), f64::from(self.rates().sound));
+        let probed = self.watchers.iter().find(|(_, it)| it.probe.is_some());
+        if let Some(branch) = probed.map(|(branch, _)| *branch) {
+            let target = self.first_for(branch);
+            let watcher = self.watchers.get_mut(&branch);
+            if watcher.is_some_and(|it| it.step_probe(picture, target, sound, now)) {
                 self.move_up(branch, now);
             }
             return;
@@ -360,16 +363,17 @@ impl Adaptation {
                 && watcher.is_calm(now)
                 && watcher.thinned.is_none()
         };
-        let picture = f64::from(self.second);
-        let mut waiting = self.watchers.iter().filter(|(_, it)| ready(it));
-        let Some(branch) = waiting.next().map(|(branch, _)| *branch).filter(|_| !busy) else {
+        // Each in its turn: a probe that fails puts its viewer behind the others.
+        let waiting = self.watchers.iter().filter(|(_, it)| ready(it));
+        let longest = waiting.min_by_key(|(_, it)| it.retry_at);
+        let Some(branch) = longest.map(|(branch, _)| *branch).filter(|_| !busy) else {
             return;
         };
         let target = self.first_for(branch);
         if target <= picture * NO_GREAT_STEP {
             self.move_up(branch, now);
         } else if let Some(watcher) = self.watchers.get_mut(&branch) {
-            watcher.start_probe(picture, target, now);
+            watcher.start_probe(picture, target, sound, now);
         }
     }
 
@@ -391,7 +395,10 @@ impl Adaptation {
     }
 
     fn move_up(&mut self, branch: BranchId, now: Instant) {
-        let limit = self.limit_alone(branch);
+        // It is taken to carry what it was probed for, and no more: the others need not make room.
+        let target = self.first_for(branch);
+        let most = f64::from(self.rates().first.1);
+        let limit = (target < most).then_some(target);
         if let Some(watcher) = self.watchers.get_mut(&branch) {
             watcher.try_first(limit, now);
         }

@@ -292,7 +292,6 @@ impl Pipeline {
 
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        let retransmissions = Retransmissions::bound(&webrtcbin)?;
         configure_ice(&webrtcbin, servers, feed.keyframe_wanted.clone(), &reporter)?;
         let identity = match certificate {
             Certificate::First => None,
@@ -304,7 +303,8 @@ impl Pipeline {
         add(&pipeline, &webrtcbin)?;
 
         let video = Track::video(&feed.profile_level_id)?;
-        let prober = Prober::attach(&webrtcbin, video.meter.clone())?;
+        let retransmissions = Retransmissions::bound(&webrtcbin, video.ssrc)?;
+        let prober = Prober::attach(&webrtcbin, video.ssrc, video.meter.clone())?;
         let reports = reporter.clone();
         video.on_first_packet(move || reports.send(BranchEvent::FirstFrame));
         let audio = feed.audio.as_ref().map(|_| Track::audio()).transpose()?;
@@ -405,6 +405,7 @@ impl Pipeline {
                             &self.webrtcbin,
                             self.ssrc,
                             self.meter.clone(),
+                            self.prober.clone(),
                             reporter.clone(),
                         );
                     }

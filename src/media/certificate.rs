@@ -65,21 +65,38 @@ pub fn second() -> Result<&'static Identity, GenerateError> {
 /// Whether GStreamer is about to make its certificate.
 static IN_THE_MAKING: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// Makes both of the process's certificates on threads of their own, one after the other. Each takes an RSA key: let that
-/// be neither what going live waits for, nor the first viewer. A branch that comes sooner waits for it itself.
+/// Makes both of the process's certificates on threads of their own, one after the other. Each takes an RSA key: let
+/// that be neither what going live waits for, nor the first viewer. A branch that comes sooner waits for it itself.
 pub fn make_in_advance() {
-    let (making, made) = &IN_THE_MAKING;
-    let tell = |is_making| {
-        *making.lock().unwrap_or_else(PoisonError::into_inner) = is_making;
-        made.notify_all();
-    };
-    tell(true);
-    // A runtime that ends waits for such a task; see also `settle`.
+    let making = Making::begin();
+    // A runtime that ends waits for such a task, or drops it before it begins; see also `settle`.
     tokio::task::spawn_blocking(move || {
         make_gstreamers();
-        tell(false);
+        drop(making);
         make_second_in_advance();
     });
+}
+
+/// While it is there, [`settle`] waits.
+struct Making;
+
+impl Making {
+    fn begin() -> Self {
+        Self::tell(true);
+        Self
+    }
+
+    fn tell(is_making: bool) {
+        let (making, made) = &IN_THE_MAKING;
+        *making.lock().unwrap_or_else(PoisonError::into_inner) = is_making;
+        made.notify_all();
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        Self::tell(false);
+    }
 }
 
 /// GStreamer makes the first one, for all of the process, with the first element that needs it.
@@ -89,8 +106,8 @@ fn make_gstreamers() {
     }
 }
 
-/// Waits while GStreamer makes its certificate: OpenSSL, which makes it, takes itself apart at the process's end, and what still runs in it
-/// then crashes (seen as SIGSEGV).
+/// Waits while GStreamer makes its certificate: OpenSSL, which makes it, takes itself apart at the process's end, and what
+/// still runs in it then crashes (seen as SIGSEGV).
 pub fn settle(patience: Duration) {
     let (making, made) = &IN_THE_MAKING;
     let making = making.lock().unwrap_or_else(PoisonError::into_inner);

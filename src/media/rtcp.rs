@@ -18,8 +18,11 @@ pub struct Way {
     pub bandwidth: Option<u64>,
     /// The share of packets lost since the report before, 0 to 1; of the stream that lost most.
     pub loss: Option<f64>,
-    /// What it was sent of the picture over the last second, in bit/s. No viewer says that: it is measured beside.
+    /// What it was sent over the last second, in bit/s: of the picture, and beside it as a probe. No viewer says that: it
+    /// is measured here.
     pub sent: Option<u64>,
+    /// What of that was a probe.
+    pub beside: u64,
 }
 
 impl Way {
@@ -148,6 +151,7 @@ mod tests {
                 bandwidth: Some(131_072 << 3),
                 loss: Some(0.25),
                 sent: None,
+                beside: 0,
             }
         );
         // What another stream lost is not the picture's.

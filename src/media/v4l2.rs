@@ -45,7 +45,7 @@ pub fn set(device: RawFd, control: Control, value: i32) -> io::Result<()> {
     };
     #[allow(
         unsafe_code,
-        reason = "the kernel reads and writes one `Setting`, which lives until it returns; a descriptor that is closed or another's is an error, not undefined"
+        reason = "the kernel reads and writes one `Setting`, which lives until it returns; of a descriptor that is closed or no encoder's it makes an error, and where the number is another encoder's by then, it is at worst that one's setting"
     )]
     let outcome = unsafe { request::set_control(device, &raw mut setting) };
     outcome.map(drop).map_err(io::Error::from)

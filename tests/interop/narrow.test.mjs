@@ -108,7 +108,7 @@ test("a viewer alone is followed down and up again", async (t) => {
 test("who may have room for the whole picture again is sent as much beside the small one before it is tried", async (t) => {
   const reason = lacking();
   if (reason) return t.skip(reason);
-  const { stage, links, viewers } = await narrowStage(t, 2, PICTURE, { env: { PERCH_LOG: "warn,perch=debug" } });
+  const { stage, links, viewers } = await narrowStage(t, 2, { ...PICTURE, audio: { enabled: true } }, { env: { PERCH_LOG: "warn,perch=debug" } });
   const [slow, other] = viewers;
   await settled(viewers);
   links.limit(0, 600);

@@ -28,8 +28,12 @@ struct Link {
     /// The receiver's estimate, in bit/s.
     estimate: f64,
     overused: bool,
-    /// Bits that were sent and that arrived, moment by moment.
-    lately: VecDeque<(f64, f64)>,
+    /// Bits that were sent, those of them that were a probe, and those that arrived, moment by moment.
+    lately: VecDeque<[f64; 3]>,
+    /// The share of a probe that goes out: none where the viewer takes no retransmissions.
+    probes: f64,
+    /// How often it says what it thinks.
+    says: Duration,
     /// The share of its bitrate that the encoder makes use of.
     busy: f64,
     /// The receiver reads its packets late, once, and believes that the link is short.
@@ -48,6 +52,8 @@ impl Link {
             estimate: 3_000_000.0,
             overused: false,
             lately: VecDeque::new(),
+            probes: 1.0,
+            says: Duration::from_millis(200),
             busy: 1.0,
             late: false,
             sent: 0.0,
@@ -57,10 +63,11 @@ impl Link {
         }
     }
 
-    /// One moment at this bitrate; what the viewer then says, twice or more a second.
-    fn pass(&mut self, bitrate: f64) -> Option<Way> {
+    /// One moment with a picture at this bitrate, and so much beside it; what the viewer then says.
+    fn pass(&mut self, picture: f64, beside: f64) -> Option<Way> {
         let moment = MOMENT.as_secs_f64();
-        let bitrate = bitrate * self.busy;
+        let beside = beside * self.probes;
+        let bitrate = picture * self.busy + beside;
         let before = self.queue;
         self.sent += bitrate * moment;
         self.queue = (self.queue + (bitrate - self.capacity) * moment).max(0.0);
@@ -76,15 +83,15 @@ impl Link {
         let falls = late || (grows && self.queue > self.capacity * 0.03);
         // What waited arrives as well.
         let arrived = (before + bitrate * moment).min(self.capacity * moment);
-        self.lately.push_back((bitrate * moment, arrived));
+        self.lately
+            .push_back([bitrate * moment, beside * moment, arrived]);
         let window = (WINDOW.as_millis() / MOMENT.as_millis()) as usize;
         if self.lately.len() > window {
             self.lately.pop_front();
         }
         let seconds = self.lately.len() as f64 * moment;
-        let (sent, arrives) = self.lately.iter().fold((0.0, 0.0), |sum, bits| {
-            (sum.0 + bits.0 / seconds, sum.1 + bits.1 / seconds)
-        });
+        let rate = |of: usize| self.lately.iter().map(|bits| bits[of]).sum::<f64>() / seconds;
+        let [sent, beside, arrives] = [rate(0), rate(1), rate(2)];
         self.since_report += MOMENT;
         if falls {
             self.estimate = self.estimate.min(arrives * 0.85);
@@ -95,7 +102,7 @@ impl Link {
         }
         let news = falls && !self.overused;
         self.overused = falls;
-        if !news && self.since_report < Duration::from_millis(200) {
+        if !news && self.since_report < self.says {
             return None;
         }
         self.since_report = Duration::ZERO;
@@ -109,6 +116,7 @@ impl Link {
             bandwidth: Some(self.estimate as u64),
             loss: Some(loss),
             sent: (self.lately.len() == window).then_some(sent as u64),
+            beside: beside as u64,
         })
     }
 }
@@ -152,7 +160,7 @@ impl Street {
                 let encoded = self.adaptation.bitrate(rendition);
                 let sent = self.thin[viewer].map_or(encoded, |thin| thin.min(encoded));
                 let beside = self.probe[viewer].unwrap_or(0);
-                if let Some(way) = link.pass(f64::from(sent) + f64::from(beside)) {
+                if let Some(way) = link.pass(f64::from(sent), f64::from(beside)) {
                     self.adaptation.way(branch, way, self.now);
                 }
             }
@@ -294,6 +302,49 @@ proptest! {
         prop_assert!(tries.len() <= 1, "{capacity}: {tries:?}");
         // Forty probes or so, where even the second rendition may hardly fit.
         prop_assert!(lost < capacity * 600.0 * 0.01, "{} lost of {}", lost, capacity);
+    }
+
+    #[test]
+    fn whoever_has_room_again_is_moved_up_however_many_have_none(
+        short in prop::collection::vec(300_000.0..1_500_000.0f64, 0..12),
+        place in 0..12usize,
+        probes in prop::sample::select(vec![1.0, 0.3, 0.15, 0.0]),
+        says in prop::sample::select(vec![200, 500, 1000]),
+    ) {
+        let place = place.min(short.len());
+        let mut capacities = short.clone();
+        capacities.insert(place, 800_000.0);
+        capacities.push(20_000_000.0);
+        let mut street = Street::new(&capacities);
+        for link in &mut street.links {
+            link.probes = probes;
+            link.says = Duration::from_millis(says);
+        }
+        street.pass(Duration::from_secs(60), |_| {});
+        prop_assert_eq!(street.rendition(place), Rendition::Second);
+        street.links[place].capacity = 20_000_000.0;
+        street.moves.clear();
+        let changed = street.now;
+        street.pass(Duration::from_secs(300), |_| {});
+        let up = street.moves.iter().find(|(_, who, _, why)| (*who, *why) == (place, Why::Retry));
+        let took = up.map(|(at, ..)| *at - changed);
+        prop_assert!(took.is_some_and(|took| took < Duration::from_secs(120)), "{took:?}");
+        prop_assert_eq!(street.rendition(place), Rendition::First);
+    }
+
+    #[test]
+    fn who_is_moved_up_takes_no_more_than_was_probed_for(back in 1_200_000.0..20_000_000.0f64, other in 900_000.0..1_100_000.0f64) {
+        let mut street = Street::new(&[500_000.0, other]);
+        street.pass(Duration::from_secs(60), |_| {});
+        prop_assert_eq!((street.rendition(0), street.rendition(1)), (Rendition::Second, Rendition::First));
+        street.links[0].capacity = back;
+        street.moves.clear();
+        street.pass(Duration::from_secs(60), |_| {});
+        let up = street.moves.iter().find(|(_, who, ..)| *who == 0).map(|(at, ..)| *at);
+        let thrown = street.moves.iter().any(|(at, who, to, _)| {
+            (*who, *to) == (1, Rendition::Second) && up.is_some_and(|up| *at - up < Duration::from_secs(1))
+        });
+        prop_assert!(up.is_some() && !thrown, "{:?}", street.moves);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Talk {
         let way = Way {
             bandwidth: Some(bandwidth),
             sent: Some(sent),
-            loss: None,
+            ..Way::default()
         };
         self.adaptation.way(BranchId(0), way, self.now);
         self.decisions()

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::probe::{Outcome, Probe};
+use super::probe::{Outcome, Probe, Word};
 use crate::media::{Rendition, rtcp::fell};
 
 /// Of what a connection is said to carry, the share that the picture may take: retransmissions, keyframes and RTP's
@@ -63,7 +63,7 @@ const BEYOND_MAX: Duration = Duration::from_secs(16);
 /// Before the first rendition is tried again: this after the first time, twice as long after each, and at most.
 pub const RETRY: Duration = Duration::from_secs(5);
 pub const RETRY_MAX: Duration = Duration::from_secs(80);
-/// Before a probe that failed is made again: [`RETRY`], twice as long after each, and at most. Nobody sees anything of it.
+/// Before a probe that failed is made again: [`RETRY`], twice as long after each, and at most. It costs its viewer next to nothing.
 const PROBE_AGAIN_MAX: Duration = Duration::from_secs(15);
 /// So long a viewer has to stay on the first rendition for the try to be one that went well.
 pub const TRIAL: Duration = Duration::from_secs(6);
@@ -88,6 +88,8 @@ pub(super) struct Sent {
     pub picture: f64,
     /// That was measured; else it is what was to be.
     pub measured: bool,
+    /// What of that was a probe.
+    pub beside: f64,
     /// What may be sent by now: of a quiet scene, and just after a change for the better, much more than that.
     pub told: f64,
     pub sound: f64,
@@ -110,8 +112,11 @@ impl Sent {
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub rendition: Rendition,
-    /// The latest estimate.
+    /// The latest estimate, and when it was said.
     bandwidth: Option<u64>,
+    heard: Option<Instant>,
+    /// What went out beside the picture of late, in bit/s.
+    beside: Option<f64>,
     /// What of a picture it carries, in bit/s; `None`: nothing has ever gone wrong.
     pub limit: Option<f64>,
     /// What was too much the last time.
@@ -225,6 +230,8 @@ impl Watcher {
         Self {
             rendition: Rendition::First,
             bandwidth: None,
+            heard: None,
+            beside: None,
             limit: None,
             knee: None,
             shortage: None,
@@ -272,6 +279,8 @@ impl Watcher {
             Some(before) => fell(bandwidth, before),
             None => (bandwidth as f64) < sent.all() * FIRST_ESTIMATE,
         };
+        self.heard = Some(now);
+        self.beside = sent.measured.then_some(sent.beside);
         let bandwidth = bandwidth as f64;
         // While a shortage lasts, it is said of more than what is sent by now.
         let lasts = self.is_short(now);
@@ -483,8 +492,16 @@ impl Watcher {
     }
 
     /// It is sent ever more than its picture of so many bit/s, up to `target`, before it is sent a better one.
-    pub fn start_probe(&mut self, picture: f64, target: f64, now: Instant) {
-        self.probe = Some(Probe::new(picture, target, self.bandwidth, now));
+    pub fn start_probe(&mut self, picture: f64, target: f64, sound: f64, now: Instant) {
+        self.probe = Some(Probe::new(picture, target, self.word(sound), now));
+    }
+
+    fn word(&self, sound: f64) -> Word {
+        let estimate = self.bandwidth.map(|bandwidth| bandwidth as f64 - sound);
+        Word {
+            estimate: estimate.zip(self.heard),
+            beside: self.beside,
+        }
     }
 
     /// What was just said of its connection was said of its probe as well.
@@ -501,16 +518,22 @@ impl Watcher {
         }
     }
 
-    /// One step of its probe; whether it came through.
-    pub fn step_probe(&mut self, now: Instant) -> bool {
-        let estimate = self.bandwidth;
-        match self.probe.as_mut().map(|probe| probe.step(estimate, now)) {
-            Some(Outcome::Fits) => true,
-            Some(Outcome::Fails) => {
+    /// One step of its probe towards `target`, with so many bit/s of picture and sound beside it; whether the better picture
+    /// is to be tried now.
+    pub fn step_probe(&mut self, picture: f64, target: f64, sound: f64, now: Instant) -> bool {
+        let word = self.word(sound);
+        let Some(probe) = &mut self.probe else {
+            return false;
+        };
+        probe.aim(target);
+        match probe.step(picture, word, now) {
+            // As without a probe: what comes of a try is seen by trying.
+            Outcome::Fits | Outcome::Mute => true,
+            Outcome::Open => false,
+            Outcome::Fails => {
                 self.fail_probe(now);
                 false
             }
-            Some(Outcome::Open) | None => false,
         }
     }
 

@@ -3,7 +3,8 @@
 //! A better picture to try it with costs its viewer up to a second where it turns out to be too much: it begins with a
 //! keyframe, which takes most of that second to come through or is lost on the way. Retransmissions of packets that have
 //! arrived already are thrown away by every receiver, and counted in its estimate (libwebrtc's senders probe in the
-//! same way, "payload padding"). As much more as is wanted goes out beside each picture.
+//! same way, "payload padding"). As much more as is wanted goes out before the next picture: for a moment after each
+//! there would have to be a thread.
 
 use std::{
     sync::{
@@ -38,11 +39,13 @@ pub(super) struct Prober {
 #[derive(Debug, Default)]
 struct Sent {
     at: Option<Instant>,
-    ssrc: u32,
     /// Sequence numbers and bytes.
     packets: Vec<(u16, usize)>,
     /// Bytes.
     due: f64,
+    /// How many packets had been sent again in all, and the mean size of those asked for last.
+    count: Option<u32>,
+    size: usize,
 }
 
 impl Sent {
@@ -64,18 +67,28 @@ impl Sent {
         }
         again
     }
+
+    /// Bytes that went out since the last time, by the number of packets sent again in all: those that were asked for, but
+    /// none where nothing is kept for the viewer.
+    fn went_out(&mut self, count: u32, asked: &[(u16, usize)]) -> usize {
+        let bytes: usize = asked.iter().map(|(_, size)| size).sum();
+        self.size = bytes.checked_div(asked.len()).unwrap_or(self.size);
+        let before = self.count.replace(count).unwrap_or(count);
+        count.wrapping_sub(before) as usize * self.size
+    }
 }
 
 impl Prober {
-    /// Sends packets again through what `webrtcbin` keeps them in. Before it makes its transport.
-    pub fn attach(webrtcbin: &gst::Element, meter: Meter) -> Result<Self, String> {
+    /// Sends packets of the picture, whose SSRC this is, again through what `webrtcbin` keeps them in; the meter counts what
+    /// comes of it, which is nothing where the viewer takes no retransmissions. Before it makes its transport.
+    pub fn attach(webrtcbin: &gst::Element, picture: u32, meter: Meter) -> Result<Self, String> {
         let prober = Self {
             bitrate: Arc::default(),
             meter,
         };
         let watching = prober.clone();
         when_made(webrtcbin, "rtprtxsend", move |sender| {
-            watching.watch(sender);
+            watching.watch(sender, picture);
         })?;
         Ok(prober)
     }
@@ -85,13 +98,17 @@ impl Prober {
         self.bitrate.store(bitrate.unwrap_or(0), Ordering::Relaxed);
     }
 
+    pub fn is_on(&self) -> bool {
+        self.bitrate.load(Ordering::Relaxed) > 0
+    }
+
     /// Before each of the picture's lists of packets, on their thread, those of the list before are asked for.
-    fn watch(&self, sender: &gst::Element) {
+    fn watch(&self, sender: &gst::Element, picture: u32) {
         let (Some(sink), Some(source)) = (sender.static_pad("sink"), sender.static_pad("src"))
         else {
             return;
         };
-        let (prober, source) = (self.clone(), source.downgrade());
+        let (prober, source, sender) = (self.clone(), source.downgrade(), sender.downgrade());
         let sent = Mutex::new(Sent::default());
         let kind = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         sink.add_probe(kind, move |_, info| {
@@ -101,22 +118,26 @@ impl Prober {
                 *sent = Sent::default();
                 return gst::PadProbeReturn::Ok;
             }
-            let now = Instant::now();
-            let again = sent.again(bitrate, now);
-            if let Some(source) = source.upgrade() {
-                for (number, size) in again {
-                    prober.meter.count(size, now);
-                    source.send_event(request(sent.ssrc, number));
-                }
-            }
-            sent.packets.clear();
             let list = info.buffer_list().into_iter().flat_map(|list| list.iter());
-            for packet in list.chain(info.buffer().map(AsRef::as_ref)) {
-                if let Some((ssrc, number)) = retransmission::stream_of(packet) {
-                    sent.ssrc = ssrc;
-                    sent.packets.push((number, packet.size()));
-                }
+            let packets = list.chain(info.buffer().map(AsRef::as_ref));
+            // Sound comes through here as well.
+            let packets: Vec<(u16, usize)> = packets
+                .filter_map(|packet| Some((retransmission::stream_of(packet)?, packet.size())))
+                .filter(|((ssrc, _), _)| *ssrc == picture)
+                .map(|((_, number), size)| (number, size))
+                .collect();
+            if packets.is_empty() {
+                return gst::PadProbeReturn::Ok;
             }
+            let again = sent.again(bitrate, Instant::now());
+            if let (Some(source), Some(sender)) = (source.upgrade(), sender.upgrade()) {
+                for (number, _) in &again {
+                    source.send_event(request(picture, *number));
+                }
+                let bytes = sent.went_out(sender.property("num-rtx-packets"), &again);
+                prober.meter.count(bytes, Instant::now());
+            }
+            sent.packets = packets;
             gst::PadProbeReturn::Ok
         });
     }
@@ -155,6 +176,18 @@ mod tests {
                 "{bytes} of {wanted}"
             );
         }
+    }
+
+    #[test]
+    fn what_went_out_is_known_by_its_number() {
+        let mut sent = Sent::default();
+        let asked = [(1, 1000), (2, 500)];
+        assert_eq!(sent.went_out(7, &[]), 0, "those were of before");
+        assert_eq!(sent.went_out(7, &asked), 0, "nothing is kept");
+        assert_eq!(sent.went_out(9, &asked), 1500);
+        assert_eq!(sent.went_out(10, &[]), 750, "one was late");
+        sent.count = Some(u32::MAX);
+        assert_eq!(sent.went_out(0, &[]), 750);
     }
 
     #[test]

@@ -88,12 +88,13 @@ impl Budget {
 pub(super) struct Retransmissions(Arc<Mutex<Budget>>);
 
 impl Retransmissions {
-    /// Bounds what `webrtcbin` will send again. Before it makes its transport.
-    pub fn bound(webrtcbin: &gst::Element) -> Result<Self, String> {
+    /// Bounds what `webrtcbin` will send again of the picture, whose SSRC this is: sound comes through the same element, and
+    /// is not kept. Before it makes its transport.
+    pub fn bound(webrtcbin: &gst::Element, picture: u32) -> Result<Self, String> {
         let bounds = Self(Arc::new(Mutex::new(Budget::new())));
         let watching = bounds.clone();
         when_made(webrtcbin, "rtprtxsend", move |sender| {
-            watching.watch(sender);
+            watching.watch(sender, picture);
         })?;
         Ok(bounds)
     }
@@ -104,7 +105,7 @@ impl Retransmissions {
     }
 
     /// What goes into `rtprtxsend` is sent for the first time; requests come up to its other end.
-    fn watch(&self, sender: &gst::Element) {
+    fn watch(&self, sender: &gst::Element, picture: u32) {
         let (Some(sink), Some(source)) = (sender.static_pad("sink"), sender.static_pad("src"))
         else {
             return;
@@ -116,11 +117,13 @@ impl Retransmissions {
                 (Some(list), _) => list
                     .len()
                     .checked_sub(1)
-                    .and_then(|last| Some((list.len(), sequence(list.get(last)?)?))),
-                (None, Some(packet)) => sequence(packet).map(|number| (1, number)),
+                    .and_then(|last| Some((list.len(), stream_of(list.get(last)?)?))),
+                (None, Some(packet)) => stream_of(packet).map(|stream| (1, stream)),
                 (None, None) => None,
             };
-            if let Some((packets, latest)) = sent {
+            if let Some((packets, (ssrc, latest))) = sent
+                && ssrc == picture
+            {
                 fed.budget().sent(packets, latest);
             }
             gst::PadProbeReturn::Ok
@@ -166,10 +169,6 @@ pub(super) fn stream_of(packet: &gst::BufferRef) -> Option<(u32, u16)> {
             u16::from_be_bytes([head[2], head[3]]),
         )
     })
-}
-
-fn sequence(packet: &gst::BufferRef) -> Option<u16> {
-    stream_of(packet).map(|(_, sequence)| sequence)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 use gst::prelude::*;
 use tokio::sync::Notify;
 
-use super::{Reporter, meter::Meter};
+use super::{Reporter, meter::Meter, probing::Prober};
 use crate::{
     media::{
         BranchEvent,
@@ -91,8 +91,9 @@ pub(super) fn when_made(
 
 /// How often a viewer is said to be there.
 const HEARD_EVERY: Duration = Duration::from_secs(1);
-/// How often its estimate is told while it does not fall.
+/// How often its estimate is told while it does not fall, and while it is probed: that it grows is what is waited for then.
 const WAY_EVERY: Duration = Duration::from_millis(500);
+const PROBED_EVERY: Duration = Duration::from_millis(100);
 
 /// What was told of a viewer's RTCP, and when.
 #[derive(Debug, Default)]
@@ -112,11 +113,11 @@ impl Told {
     }
 
     /// Losses and falls are told at once; what rises is not that urgent, and comes with every packet that is missed.
-    fn way(&mut self, way: &Way, now: Instant) -> bool {
+    fn way(&mut self, way: &Way, every: Duration, now: Instant) -> bool {
         let falls = way
             .bandwidth
             .is_some_and(|bandwidth| fell(bandwidth, self.bandwidth.unwrap_or(u64::MAX)));
-        let later = self.way.is_none_or(|at| now >= at + WAY_EVERY);
+        let later = self.way.is_none_or(|at| now >= at + every);
         let due = way.loss.is_some() || falls || (later && way.bandwidth.is_some());
         if due {
             self.way = Some(now);
@@ -132,6 +133,7 @@ pub(super) fn listen_for_rtcp(
     webrtcbin: &gst::Element,
     media: u32,
     meter: Meter,
+    prober: Prober,
     reporter: Reporter,
 ) {
     let session = webrtcbin
@@ -157,9 +159,18 @@ pub(super) fn listen_for_rtcp(
         if told.heard(now) {
             reporter.send(BranchEvent::Heard);
         }
-        if !way.is_empty() && told.way(&way, now) {
-            let sent = meter.bitrate(now);
-            reporter.send(BranchEvent::Way(Way { sent, ..way }));
+        let every = match prober.is_on() {
+            true => PROBED_EVERY,
+            false => WAY_EVERY,
+        };
+        if !way.is_empty() && told.way(&way, every, now) {
+            let (picture, beside) = meter.bitrates(now);
+            let sent = picture.map(|picture| picture + beside);
+            reporter.send(BranchEvent::Way(Way {
+                sent,
+                beside,
+                ..way
+            }));
         }
         None
     });

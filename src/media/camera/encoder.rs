@@ -150,7 +150,10 @@ fn whole_property(encoder: &gst::Element, name: &str) -> io::Result<(glib::Param
 
 /// The least and the most of a property that is a whole number and can be set.
 fn whole_range(property: &glib::ParamSpec) -> Option<(i64, i64)> {
-    if !property.flags().contains(glib::ParamFlags::WRITABLE) {
+    let flags = property.flags();
+    if !flags.contains(glib::ParamFlags::WRITABLE)
+        || flags.contains(glib::ParamFlags::CONSTRUCT_ONLY)
+    {
         return None;
     }
     if let Some(it) = property.downcast_ref::<glib::ParamSpecInt>() {

@@ -349,7 +349,9 @@ impl Keeping {
         if run.has_given_a_picture(&self.it.taps.counters) {
             return self.avoidance.gave_a_picture();
         }
-        let encoder = run.encoder();
+        let Some(encoder) = run.encoder() else {
+            return;
+        };
         let may_be_its_fault = match fault {
             Fault::EncoderSilent => true,
             Fault::Failed => !self.source_failed,
@@ -406,7 +408,9 @@ impl Keeping {
         match outcome {
             Ok(run) => {
                 self.care.built();
-                self.avoidance.planned(&run.encoder());
+                if let Some(encoder) = run.encoder() {
+                    self.avoidance.planned(&encoder);
+                }
                 self.tell_opened(Ok(()));
                 self.picture = Some(run.picture.clone());
                 news::show(&self.it.sound, run.sound.clone());

@@ -29,7 +29,7 @@ use crate::media::{
     bus,
     devices::{is_node, no_camera},
     h264,
-    profile::{Commands, Encoder, ProfileError},
+    profile::{CAMERAS_OWN, Commands, Encoder, ProfileError},
 };
 
 /// What a profile calls its encoder.
@@ -91,11 +91,12 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn encoder(&self) -> Encoder {
-        Encoder {
+    /// Nothing where the camera encodes by itself.
+    pub fn encoder(&self) -> Option<Encoder> {
+        (self.picture.encoder != CAMERAS_OWN).then(|| Encoder {
             profile: self.picture.profile.clone(),
             name: self.picture.encoder.clone(),
-        }
+        })
     }
 
     pub fn has_given_a_picture(&self, counters: &CameraCounters) -> bool {

@@ -238,6 +238,15 @@ impl Profile {
         Ok(profile)
     }
 
+    /// What is to be said where another of the owner's files has the same name.
+    pub(super) fn has_name_of(&self, other: &Self) -> ProfileError {
+        let why = format!(
+            "name: found {:?}, which {} has as well: only one of them can be taken",
+            self.name, other.file
+        );
+        invalid(&self.file, why)
+    }
+
     /// What is to be said where what it is like is wrong.
     pub(super) fn is_like_wrong(&self, allowed: &str) -> ProfileError {
         let like = self.like.as_deref().unwrap_or_default();
@@ -548,13 +557,20 @@ impl Alternative {
         for element in &self.elements {
             let mut words = words(&self.launch).chain(words(scale));
             if !words.any(|word| word == element) {
-                return Err(format!("elements: {element:?} does not occur in launch"));
+                return Err(format!(
+                    "elements: {element:?} occurs neither in launch nor in scale"
+                ));
             }
         }
-        for made in elements_in(&self.launch).chain(elements_in(scale)) {
-            let is_listed = self.elements.iter().any(|element| element == made);
-            if !is_listed && !EVERYWHERE.contains(&made) {
-                return Err(format!("elements: {made:?} is missing, which launch uses"));
+        for (key, text) in [("launch", self.launch.as_str()), ("scale", scale)] {
+            let missing = elements_in(text).find(|made| {
+                let is_listed = self.elements.iter().any(|element| element == made);
+                !is_listed && !EVERYWHERE.contains(made)
+            });
+            if let Some(missing) = missing {
+                return Err(format!(
+                    "elements: {missing:?} is missing, which {key} uses"
+                ));
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::{
 use crate::config::{Config, is_device_name};
 
 /// What a plan says of the encoder where the camera needs none.
-const CAMERAS_OWN: &str = "the camera's own";
+pub const CAMERAS_OWN: &str = "the camera's own";
 
 impl Profile {
     /// This profile's launch text, if `auto` may take it on this board.

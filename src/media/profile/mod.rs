@@ -19,6 +19,7 @@ use crate::config::Config;
 
 pub use capture::{Capture, Fps, Mode, Rate, Span};
 pub use file::{BUILT_IN, Profile};
+pub use fit::CAMERAS_OWN;
 
 /// What `gst_parse_launch` is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -252,8 +253,13 @@ impl Profiles {
             .map(|(name, text)| (format!("built-in pipelines/{name}"), (*text).to_owned()));
         for (name, text) in built_in.chain(files.iter().cloned()) {
             let profile = Profile::parse(&name, &text)?;
-            profiles.retain(|other| other.name != profile.name);
-            profiles.push(profile);
+            let earlier = profiles.iter().position(|it| it.name == profile.name);
+            match earlier.map(|at| profiles.swap_remove(at)) {
+                Some(earlier) if !earlier.is_built_in && !profile.is_built_in => {
+                    return Err(profile.has_name_of(&earlier));
+                }
+                _ => profiles.push(profile),
+            }
         }
         profiles.sort_by(|one, other| one.name.cmp(&other.name));
         let whole = profiles
