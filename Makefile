@@ -143,7 +143,7 @@ soak: release ## Let thousands of viewers come and go, and see what is kept of t
 
 # The sources with the page built in, for builds that have no network: dist/perch-VERSION.tar.gz.
 .PHONY: dist
-dist: web/dist/index.html manual ## Make the release tarball, which the Yocto recipe builds
+dist: needs-build web/dist/index.html manual ## Make the release tarball, which the Yocto recipe builds
 	scripts/make-dist "$(target)/manual"
 
 define install_manual

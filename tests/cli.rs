@@ -363,6 +363,14 @@ fn a_profile_beside_the_program_is_found() {
         "{stderr}"
     );
 
+    // It takes no other profile along.
+    let mut devices = perch(&["devices", "--config", &file(directory.path())]);
+    let (code, stdout, stderr) = run(devices.env("PERCH_DATA_DIR", &data));
+    assert_eq!(code, 0, "{stderr}");
+    for told in ["broken.toml:1:1: ", "  mine  ", "  v4l2  "] {
+        assert!(stdout.contains(told), "{told}: {stdout}");
+    }
+
     let (code, _, stderr) = run(command.env("PERCH_DATA_DIR", data.join("nowhere")));
     assert_eq!(code, 1);
     let told = "PERCH_DATA_DIR: there is no directory ";

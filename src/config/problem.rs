@@ -27,7 +27,7 @@ const EXAMPLE: &str = r#"    [lobby]
     url = "https://lobby.example.org"
 
     [lobby.auth]
-    token_file = "/etc/perch/token"
+    token_file = "lobby-token"
 "#;
 
 /// One thing wrong: where, which key, what was found, what is allowed.

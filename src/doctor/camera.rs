@@ -191,12 +191,14 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
             return (finding, Opens::No);
         }
     };
-    if !node.file_type().is_char_device() {
-        let what = format!("{shown} is no device");
-        return (
-            Finding::fault(CAMERA, what, "name the camera in [camera] device"),
-            Opens::No,
-        );
+    let what = if node.file_type().is_char_device() {
+        devices::no_camera(device)
+    } else {
+        Some(format!("{shown} is no device"))
+    };
+    if let Some(what) = what {
+        let mend = "name the camera in [camera] device";
+        return (Finding::fault(CAMERA, what, mend), Opens::No);
     }
     let opens = Opens::by(access(device, Access::READ_OK | Access::WRITE_OK).is_ok());
     let allowed = if account.is_us {
@@ -370,6 +372,22 @@ fn judge(trial: &Trial, config: &Config, plan: &Plan) -> Finding {
     let wanted = f64::from(config.camera.framerate);
     if let Some(slow) = slow(trial.fps(), wanted) {
         return slow;
+    }
+    let camera = &config.camera;
+    let size = [trial.width, trial.height].map(|size| u32::try_from(size).unwrap_or_default());
+    if size != [camera.width, camera.height] {
+        let what = format!(
+            "the picture is {}×{}, and [camera] asks for {}×{}",
+            trial.width, trial.height, camera.width, camera.height
+        );
+        return Finding::note(ENCODER, what);
+    }
+    if trial.fps() > wanted * 1.5 {
+        let what = format!(
+            "{:.1} of {wanted} frames per second: the profile's source gives what nobody asked for (is it live?)",
+            trial.fps()
+        );
+        return Finding::note(ENCODER, what);
     }
     let what = format!(
         "{}: {}×{} at {:.1} fps, {:.0} kbit/s, first frame after {:.1} s; SPS and offer say {offered} ({profile}, level {level})",

@@ -85,7 +85,9 @@ pub(super) fn wrong_profile(config: &Config) -> Option<Finding> {
         .and_then(|profiles| profiles.suits(config))
         .err()?;
     let mend = match error {
-        ProfileError::Invalid { .. } => "mend that file, or take it away; `perch check` asks again",
+        ProfileError::Invalid { .. } => {
+            "mend what is named, or take it away; `perch check` asks again"
+        }
         ProfileError::Unknown { .. } => {
             "name one that there is in [camera] profile; `perch devices` describes them"
         }

@@ -196,6 +196,13 @@ impl Report {
             }
             Err(error) => Err(in_packages(error)),
             Ok(plan) => {
+                let device = Path::new(&config.camera.device);
+                if device.is_absolute() && devices::is_node(device) && !device.exists() {
+                    self.remarks.push(format!(
+                        "{} is not there: `perch run` waits for it",
+                        device.display()
+                    ));
+                }
                 if let Err(why) = can_be_built(&plan.text) {
                     let why = format!("profile {:?}: {why}", plan.profile);
                     self.faults.push(Obstacle::Wrong(why));

@@ -10,6 +10,7 @@ use std::{
 
 use gst::prelude::*;
 use rustix::fs::major;
+use tracing::warn;
 
 use super::profile::{
     Board, CameraDevice, Encoder, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span,
@@ -41,21 +42,27 @@ pub(super) const ANY_CAMERA: &str = "any";
 ///
 /// `avoided`: encoders that gave no picture.
 pub fn plan(config: &Config, avoided: &BTreeSet<Encoder>) -> Result<Plan, ProfileError> {
-    let profiles = profiles()?;
-    let mut hardware = hardware(&profiles);
+    let usable = usable_profiles()?;
+    let mut hardware = hardware(&usable.profiles);
     hardware.avoided.clone_from(avoided);
-    profiles.plan(&with_resolved_device(config), &hardware)
+    usable.plan(&with_resolved_device(config), &hardware)
 }
 
 /// The same as if the camera were there, which is not looked for: nothing is opened.
 pub fn plan_without_hardware(config: &Config) -> Result<Plan, ProfileError> {
-    let profiles = profiles()?;
-    let hardware = without_cameras(&profiles);
+    let usable = usable_profiles()?;
+    for error in &usable.faults {
+        warn!(
+            event = "profile-faulty",
+            %error, "a profile is left out: something is wrong in its file"
+        );
+    }
+    let hardware = without_cameras(&usable.profiles);
     let mut config = config.clone();
     if config.camera.device.is_empty() {
         ANY_CAMERA.clone_into(&mut config.camera.device);
     }
-    profiles.plan(&config, &hardware)
+    usable.plan(&config, &hardware)
 }
 
 /// GStreamer as it runs here, which need not be the one that was built against.
@@ -63,27 +70,62 @@ pub fn gstreamer_version() -> String {
     gst::version_string().to_string()
 }
 
-/// The built-in profiles and those of the data directory.
+/// The built-in profiles and those of the data directory, where nothing is wrong with any of them.
 pub fn profiles() -> Result<Profiles, ProfileError> {
-    let Some(data) = data_directory()? else {
-        return Profiles::new(&[]);
+    let usable = usable_profiles()?;
+    usable
+        .faults
+        .into_iter()
+        .next()
+        .map_or(Ok(usable.profiles), Err)
+}
+
+/// Profiles that can be used, and what is wrong with others: a fault in a file takes nobody's picture but its own.
+#[derive(Debug)]
+pub struct Usable {
+    pub profiles: Profiles,
+    pub faults: Vec<ProfileError>,
+}
+
+pub fn usable_profiles() -> Result<Usable, ProfileError> {
+    let files = match data_directory()? {
+        None => Vec::new(),
+        Some(data) => {
+            let directory = data.join("pipelines");
+            read_profiles(&directory).map_err(|error| ProfileError::Invalid {
+                file: directory.display().to_string(),
+                why: format!("cannot be read: {error}"),
+            })?
+        }
     };
-    let directory = data.join("pipelines");
-    let files = read_profiles(&directory).map_err(|error| ProfileError::Invalid {
-        file: directory.display().to_string(),
-        why: format!("cannot be read: {error}"),
-    })?;
-    Profiles::new(&files)
+    let (profiles, faults) = Profiles::usable(&files);
+    Ok(Usable { profiles, faults })
+}
+
+impl Usable {
+    fn plan(mut self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
+        match self.profiles.plan(config, hardware) {
+            // It may be in a file that cannot be read for what is wrong in it.
+            Err(ProfileError::Unknown { .. }) if !self.faults.is_empty() => {
+                Err(self.faults.swap_remove(0))
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 /// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory, which need not be there.
 fn data_directory() -> Result<Option<PathBuf>, ProfileError> {
     if let Some(directory) = env::var_os(DATA_DIR).filter(|directory| !directory.is_empty()) {
         let directory = PathBuf::from(directory);
-        if !directory.is_dir() {
+        let profiles = directory.join("pipelines");
+        if !profiles.is_dir() {
             return Err(ProfileError::Invalid {
                 file: DATA_DIR.to_owned(),
-                why: format!("there is no directory {}", directory.display()),
+                why: format!(
+                    "there is no directory {}; it names one that has a `pipelines` with profiles in it",
+                    profiles.display()
+                ),
             });
         }
         return Ok(Some(directory));
@@ -334,6 +376,8 @@ fn rate(value: &glib::Value) -> Option<Span<Rate>> {
 #[derive(Debug)]
 pub struct Inventory {
     profiles: Profiles,
+    /// What is wrong with others.
+    faults: Vec<ProfileError>,
     hardware: Hardware,
     /// What `auto` comes to with the given configuration.
     auto: Result<Plan, ProfileError>,
@@ -343,7 +387,7 @@ pub struct Inventory {
 
 /// Looks at everything; `config` gives the size and rate that the choice is made for.
 pub fn inventory(config: &Config) -> Result<Inventory, ProfileError> {
-    let profiles = profiles()?;
+    let Usable { profiles, faults } = usable_profiles()?;
     let hardware = hardware(&profiles);
     let mut config = with_resolved_device(config);
     config.camera.profile = "auto".to_owned();
@@ -354,6 +398,7 @@ pub fn inventory(config: &Config) -> Result<Inventory, ProfileError> {
         .collect();
     Ok(Inventory {
         profiles,
+        faults,
         hardware,
         auto,
         verdicts,
@@ -401,6 +446,9 @@ impl fmt::Display for Inventory {
         for (profile, verdict) in self.profiles.iter().zip(&self.verdicts) {
             writeln!(f, "  {}  {}", profile.name, profile.description)?;
             writeln!(f, "    {verdict}")?;
+        }
+        for fault in &self.faults {
+            writeln!(f, "  fault: {fault}")?;
         }
         writeln!(f, "With camera.profile = \"auto\"")?;
         match &self.auto {

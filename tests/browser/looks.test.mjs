@@ -72,7 +72,7 @@ for (const colorScheme of ["light", "dark"]) {
       await visitor.sees("Jitter buffer");
       await look("live");
       await host.send("second", "bandwidth");
-      await visitor.sees("Smaller: your connection does not carry the full one");
+      await visitor.sees("Smaller: your connection or computer does not keep up with the full one");
       await look("smaller");
       await host.send("first", "retry");
       await visitor.sees("Full size");

@@ -31,7 +31,7 @@ test("a narrow link brings the smaller picture, and a wide one the full one agai
   assert.equal((await visitor.picture()).width, 640);
 
   links.limit(0, 300);
-  await visitor.sees(/^Smaller: (your connection does not carry the full one|too many packets are lost)$/);
+  await visitor.sees(/^Smaller: (your connection or computer does not keep up with the full one|too many packets are lost)$/);
   await visitor.sees("320×180");
   await visitor.seesLive();
   await visitor.screenshot("narrow");

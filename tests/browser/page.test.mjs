@@ -286,13 +286,13 @@ test("a smaller picture is called that, with the reason, for as long as it is se
 
   await host.send("second", "bandwidth");
   for (const visitor of visitors) {
-    await visitor.sees("Smaller: your connection does not carry the full one");
-    await visitor.button(/^Connection: \w+ ?Smaller picture: your connection does not carry the full one/).waitFor();
+    await visitor.sees("Smaller: your connection or computer does not keep up with the full one");
+    await visitor.button(/^Connection: \w+ ?Smaller picture: your connection or computer does not keep up with the full one/).waitFor();
     await visitor.sees("320×180");
     await visitor.seesLive();
     await visitor.screenshot(`${visitor === desk ? "desk" : "phone"}-details`);
     await visitor.button(/^Connection: /).click();
-    await visitor.page.getByTitle("Smaller picture: your connection does not carry the full one").waitFor();
+    await visitor.page.getByTitle("Smaller picture: your connection or computer does not keep up with the full one").waitFor();
     await visitor.screenshot(visitor === desk ? "desk" : "phone");
   }
   await desk.page.emulateMedia({ colorScheme: "dark" });

@@ -49,7 +49,7 @@ const CAMERA: Record<Camera, string> = {
 
 /** Why the picture is the smaller one. */
 const SMALLER: Record<Rendition["reason"], string> = {
-  bandwidth: ": your connection does not carry the full one",
+  bandwidth: ": your connection or computer does not keep up with the full one",
   loss: ": too many packets are lost",
   retry: "",
   "": "",

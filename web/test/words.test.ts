@@ -68,7 +68,7 @@ it("says which size the picture has, and of the smaller one why", () => {
   expect(pictureText(FIRST)).toBe("Full size");
   expect(pictureText({ name: "first", reason: "retry" })).toBe("Full size");
   expect(pictureText(undefined)).toBe("–");
-  expect(pictureText(second("bandwidth"))).toBe("Smaller: your connection does not carry the full one");
+  expect(pictureText(second("bandwidth"))).toBe("Smaller: your connection or computer does not keep up with the full one");
   expect(pictureText(second("loss"))).toBe("Smaller: too many packets are lost");
   expect(pictureText(second(""))).toBe("Smaller");
   expect(smallerText(second("loss"))).toBe("Smaller picture: too many packets are lost");

@@ -136,8 +136,13 @@ impl Probe {
         }
         // Who speaks seldom is not taken for one who says the same again.
         let heard = word.estimate.map_or(now, |(_, at)| at);
+        let enough = self.beside(picture) * GOES_OUT;
+        let goes_out = word.beside.is_none_or(|beside| beside >= enough);
         if !fits && heard.saturating_duration_since(self.highest.1) >= STANDS {
-            return Outcome::Fails;
+            return match goes_out {
+                true => Outcome::Fails,
+                false => Outcome::Mute,
+            };
         }
         if self.bitrate < self.target {
             return Outcome::Open;
@@ -147,10 +152,7 @@ impl Probe {
         if held < HOLDS || heard <= since {
             return Outcome::Open;
         }
-        if word
-            .beside
-            .is_some_and(|beside| beside < self.beside(picture) * GOES_OUT)
-        {
+        if !goes_out {
             return Outcome::Mute;
         }
         match fits || is_larger(estimate, then, GROWS) {

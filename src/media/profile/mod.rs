@@ -232,7 +232,8 @@ fn made_whole(
         )));
     }
     let Some(base) = all.iter().find(|other| other.name == *like) else {
-        let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+        let others = all.iter().filter(|other| other.name != profile.name);
+        let known: Vec<&str> = others.map(|other| other.name.as_str()).collect();
         return Err(profile.is_like_wrong(&format!("another profile's name: {}", known.join(", "))));
     };
     let mut whole = profile.clone();
@@ -245,27 +246,44 @@ fn made_whole(
 pub struct Profiles(Vec<Profile>);
 
 impl Profiles {
-    /// The built-in profiles, replaced and added to by `files`: name of the file and its text.
+    /// The built-in profiles, replaced and added to by `files`: name of the file and its text. The first fault is all.
     pub fn new(files: &[(String, String)]) -> Result<Self, ProfileError> {
+        let (profiles, faults) = Self::usable(files);
+        faults.into_iter().next().map_or(Ok(profiles), Err)
+    }
+
+    /// Those that nothing is wrong with, and what is wrong with the others.
+    pub fn usable(files: &[(String, String)]) -> (Self, Vec<ProfileError>) {
+        let mut faults = Vec::new();
         let mut profiles: Vec<Profile> = Vec::new();
         let built_in = BUILT_IN
             .iter()
             .map(|(name, text)| (format!("built-in pipelines/{name}"), (*text).to_owned()));
         for (name, text) in built_in.chain(files.iter().cloned()) {
-            let profile = Profile::parse(&name, &text)?;
-            let earlier = profiles.iter().position(|it| it.name == profile.name);
-            match earlier.map(|at| profiles.swap_remove(at)) {
-                Some(earlier) if !earlier.is_built_in && !profile.is_built_in => {
-                    return Err(profile.has_name_of(&earlier));
+            let profile = match Profile::parse(&name, &text) {
+                Ok(profile) => profile,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
                 }
-                _ => profiles.push(profile),
+            };
+            match profiles.iter_mut().find(|it| it.name == profile.name) {
+                Some(earlier) if !earlier.is_built_in && !profile.is_built_in => {
+                    faults.push(profile.has_name_of(earlier));
+                }
+                Some(earlier) => *earlier = profile,
+                None => profiles.push(profile),
             }
         }
         profiles.sort_by(|one, other| one.name.cmp(&other.name));
-        let whole = profiles
-            .iter()
-            .map(|profile| made_whole(profile, &profiles, &[]));
-        Ok(Self(whole.collect::<Result<_, _>>()?))
+        let mut whole = Vec::new();
+        for profile in &profiles {
+            match made_whole(profile, &profiles, &[]) {
+                Ok(profile) => whole.push(profile),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        (Self(whole), faults)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
@@ -340,7 +358,7 @@ impl Profiles {
                 let near = crate::config::nearest(name, &known);
                 ProfileError::Unknown {
                     name: name.to_owned(),
-                    hint: near.map_or_else(String::new, |near| format!("; did you mean {near:?}?")),
+                    hint: near.map_or_else(String::new, |near| format!("; did you mean {near:?}")),
                     known: known.join(", "),
                 }
             })

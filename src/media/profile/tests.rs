@@ -388,13 +388,54 @@ fn files_replace_and_add() {
 }
 
 #[test]
+fn a_faulty_file_takes_no_other_profile_along() {
+    let (_, test) = BUILT_IN
+        .iter()
+        .find(|(file, _)| *file == "test.toml")
+        .unwrap();
+    let file = |file: &str, name: &str, text: &str| {
+        let text = text.replace("name = \"test\"", &format!("name = \"{name}\""));
+        (file.to_owned(), text)
+    };
+    let like_none = test.replace("like = \"v4l2\"", "like = \"v4l3\"");
+    let files = [
+        file("a.toml", "mine", test),
+        file("b.toml", "broken", "nmae = 1"),
+        file("c.toml", "mine", test),
+        file("d.toml", "alone", &like_none),
+    ];
+    let (profiles, faults) = Profiles::usable(&files);
+    let names: Vec<&str> = profiles
+        .iter()
+        .map(|profile| profile.name.as_str())
+        .collect();
+    assert_eq!(names.len(), BUILT_IN.len() + 1, "{names:?}");
+    assert!(names.contains(&"mine"));
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    assert!(
+        faults[0].starts_with("b.toml:1:1: unknown field `nmae`"),
+        "{faults:?}"
+    );
+    assert_eq!(
+        faults[1],
+        "c.toml: name: found \"mine\", which a.toml has as well: only one of them can be taken"
+    );
+    assert!(
+        faults[2].starts_with("d.toml: like: found \"v4l3\", allowed: another"),
+        "{faults:?}"
+    );
+    assert!(!faults[2].contains("alone"), "not itself: {faults:?}");
+}
+
+#[test]
 fn an_unknown_profile_is_told_with_those_that_there_are() {
     let error = built_in()
         .plan(&config("[camera]\nprofile = 'tset'"), &machine(vec![], &[]))
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "camera.profile: there is no profile \"tset\"; did you mean \"test\"?; there are: auto, h264, imx8, jetson, \
+        "camera.profile: there is no profile \"tset\"; did you mean \"test\"; there are: auto, h264, imx8, jetson, \
          libcamera, raspberry-pi, raspberry-pi-usb, rockchip, test, v4l2, va"
     );
 }
