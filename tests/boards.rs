@@ -108,7 +108,8 @@ fn the_example_is_a_profile_that_its_board_takes() {
     let document = document();
     let (_, rest) = document.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
-    let profiles = Profiles::new(&[("example.toml".into(), example.into())]).unwrap();
+    let files = [("example.toml".into(), example.into())];
+    let profiles = Profiles::usable(&files).faultless().unwrap();
     let names = profiles.iter().flat_map(|profile| profile.elements(true));
     let hardware = Hardware {
         elements: names.map(str::to_owned).collect(),

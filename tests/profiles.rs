@@ -83,7 +83,7 @@ fn installed(profiles: &Profiles, without: &[&str]) -> HashSet<String> {
 }
 
 fn test_picture(without: &[&str]) -> LaunchText {
-    let profiles = Profiles::new(&[]).unwrap();
+    let profiles = Profiles::usable(&[]).faultless().unwrap();
     let hardware = Hardware {
         cameras: Vec::new(),
         elements: installed(&profiles, without),
@@ -131,7 +131,7 @@ fn the_test_sound() {
 
 /// The `v4l2` profile for a camera that offers one mode, the camera itself replaced by `stand_in`.
 fn camera_picture(media: &str, size: (u32, u32), rate: (i32, i32), stand_in: &str) -> String {
-    let profiles = Profiles::new(&[]).unwrap();
+    let profiles = Profiles::usable(&[]).faultless().unwrap();
     let span = |value| Span {
         min: value,
         max: value,
@@ -207,7 +207,7 @@ fn a_camera_faster_than_wanted_is_slowed_down() {
 #[test]
 fn every_launch_text_can_be_read() {
     gst::init().unwrap();
-    let profiles = Profiles::new(&[]).unwrap();
+    let profiles = Profiles::usable(&[]).faultless().unwrap();
     for profile in profiles.iter() {
         let hardware = Hardware {
             elements: profile.elements(true).map(str::to_owned).collect(),

@@ -25,7 +25,7 @@ use url::Url;
 use crate::{lobby::tls::TlsFiles, media::sdp::CandidatePolicy};
 
 pub use problem::{ConfigError, Origin, Problem};
-pub(crate) use problem::{cut, position};
+pub(crate) use problem::{position, shown};
 pub(crate) use schema::nearest;
 pub use validate::is_device_name;
 

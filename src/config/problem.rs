@@ -95,12 +95,12 @@ impl fmt::Display for Origin {
 
 /// A value as it is shown in a message: quoted, cut to a length that fits a line, control
 /// characters escaped.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     format!("{:?}", cut(text))
 }
 
 /// The beginning of `text`, as much as fits a line.
-pub(crate) fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut short: String = text.chars().take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {

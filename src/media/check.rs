@@ -197,7 +197,7 @@ impl Report {
             Err(error) => Err(in_packages(error)),
             Ok(plan) => {
                 let device = Path::new(&config.camera.device);
-                if device.is_absolute() && devices::is_node(device) && !device.exists() {
+                if devices::is_node(device) && !device.exists() {
                     self.remarks.push(format!(
                         "{} is not there: `perch run` waits for it",
                         device.display()

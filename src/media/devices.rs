@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::profile::{
     Board, CameraDevice, Encoder, Fps, Hardware, Mode, Plan, ProfileError, Profiles, Rate, Span,
+    Usable,
 };
 use crate::config::Config;
 
@@ -72,22 +73,10 @@ pub fn gstreamer_version() -> String {
 
 /// The built-in profiles and those of the data directory, where nothing is wrong with any of them.
 pub fn profiles() -> Result<Profiles, ProfileError> {
-    let usable = usable_profiles()?;
-    usable
-        .faults
-        .into_iter()
-        .next()
-        .map_or(Ok(usable.profiles), Err)
+    usable_profiles()?.faultless()
 }
 
-/// Profiles that can be used, and what is wrong with others: a fault in a file takes nobody's picture but its own.
-#[derive(Debug)]
-pub struct Usable {
-    pub profiles: Profiles,
-    pub faults: Vec<ProfileError>,
-}
-
-pub fn usable_profiles() -> Result<Usable, ProfileError> {
+fn usable_profiles() -> Result<Usable, ProfileError> {
     let files = match data_directory()? {
         None => Vec::new(),
         Some(data) => {
@@ -98,20 +87,7 @@ pub fn usable_profiles() -> Result<Usable, ProfileError> {
             })?
         }
     };
-    let (profiles, faults) = Profiles::usable(&files);
-    Ok(Usable { profiles, faults })
-}
-
-impl Usable {
-    fn plan(mut self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
-        match self.profiles.plan(config, hardware) {
-            // It may be in a file that cannot be read for what is wrong in it.
-            Err(ProfileError::Unknown { .. }) if !self.faults.is_empty() => {
-                Err(self.faults.swap_remove(0))
-            }
-            outcome => outcome,
-        }
-    }
+    Ok(Profiles::usable(&files))
 }
 
 /// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory, which need not be there.

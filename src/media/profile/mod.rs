@@ -241,19 +241,39 @@ fn made_whole(
     Ok(whole)
 }
 
+/// Profiles that can be used, and what is wrong with others: a fault in a file takes nobody's picture but its own.
+#[derive(Debug)]
+pub struct Usable {
+    pub profiles: Profiles,
+    pub faults: Vec<ProfileError>,
+}
+
+impl Usable {
+    /// The profiles, where nothing is wrong with any of them.
+    pub fn faultless(self) -> Result<Profiles, ProfileError> {
+        let first = self.faults.into_iter().next();
+        first.map_or(Ok(self.profiles), Err)
+    }
+
+    /// As [`Profiles::plan`].
+    pub fn plan(mut self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
+        match self.profiles.plan(config, hardware) {
+            // It may be in a file that cannot be read for what is wrong in it.
+            Err(ProfileError::Unknown { .. }) if !self.faults.is_empty() => {
+                Err(self.faults.swap_remove(0))
+            }
+            outcome => outcome,
+        }
+    }
+}
+
 /// All profiles that there are, in the order of their names.
 #[derive(Debug, Clone)]
 pub struct Profiles(Vec<Profile>);
 
 impl Profiles {
-    /// The built-in profiles, replaced and added to by `files`: name of the file and its text. The first fault is all.
-    pub fn new(files: &[(String, String)]) -> Result<Self, ProfileError> {
-        let (profiles, faults) = Self::usable(files);
-        faults.into_iter().next().map_or(Ok(profiles), Err)
-    }
-
-    /// Those that nothing is wrong with, and what is wrong with the others.
-    pub fn usable(files: &[(String, String)]) -> (Self, Vec<ProfileError>) {
+    /// The built-in profiles, replaced and added to by `files`: name of the file and its text.
+    pub fn usable(files: &[(String, String)]) -> Usable {
         let mut faults = Vec::new();
         let mut profiles: Vec<Profile> = Vec::new();
         let built_in = BUILT_IN
@@ -283,7 +303,10 @@ impl Profiles {
                 Err(fault) => faults.push(fault),
             }
         }
-        (Self(whole), faults)
+        Usable {
+            profiles: Self(whole),
+            faults,
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
