@@ -67,6 +67,7 @@ async fn an_offer_says_what_a_browser_needs() {
         "profile-level-id=42c0",
         "packetization-mode=1",
         "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+        "a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
         "OPUS/48000/2",
         "rtx/90000",
     ] {

@@ -15,6 +15,7 @@ pub mod profile;
 pub mod room;
 pub mod rtcp;
 pub mod sdp;
+pub mod send_time;
 pub mod statistics;
 pub mod trial;
 pub mod v4l2;

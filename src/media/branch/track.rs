@@ -9,16 +9,16 @@ use super::{Change, add, meter::Meter, pacing::Pace};
 use crate::media::{
     Rendition,
     camera::{Feed, Inlet, Outlet, Tap, TimeBase, Video},
-    playout_delay,
+    parts::AUDIO_PAYLOAD_TYPE,
+    playout_delay, send_time,
 };
 
 /// Dynamic payload types (RFC 3551 §6), as browsers number them.
 const VIDEO_PAYLOAD_TYPE: u32 = 96;
-const AUDIO_PAYLOAD_TYPE: u32 = 111;
 /// The local identifier of the playout-delay extension in the SDP.
 const PLAYOUT_DELAY_ID: u8 = 5;
 /// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
-const MTU: u32 = 1200 - playout_delay::SIZE;
+const MTU: u32 = 1200 - playout_delay::SIZE - send_time::ELEMENT as u32;
 
 /// One m-line: appsrc, payloader, and what the offer says of them.
 pub(super) struct Track {
@@ -67,6 +67,7 @@ impl Track {
             .field("rtcp-fb-nack-pli", true)
             .field("rtcp-fb-ccm-fir", true)
             .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
+            .field(format!("extmap-{}", send_time::ID), send_time::URI)
             .build();
         let mut any_profile = preferences.clone();
         for structure in any_profile.make_mut().iter_mut() {
@@ -87,7 +88,7 @@ impl Track {
     pub fn audio() -> Result<Self, String> {
         let ssrc = random_ssrc();
         let payloader = gst::ElementFactory::make("rtpopuspay")
-            .property("pt", AUDIO_PAYLOAD_TYPE)
+            .property("pt", u32::from(AUDIO_PAYLOAD_TYPE))
             .property("ssrc", ssrc)
             .build()
             .map_err(|error| error.to_string())?;
@@ -95,7 +96,7 @@ impl Track {
             .field("media", "audio")
             .field("encoding-name", "OPUS")
             .field("clock-rate", 48_000i32)
-            .field("payload", AUDIO_PAYLOAD_TYPE as i32)
+            .field("payload", i32::from(AUDIO_PAYLOAD_TYPE))
             .field("encoding-params", "2")
             .field("ssrc", ssrc)
             .build();

@@ -13,6 +13,9 @@ mod srtpenc;
 
 use std::{collections::HashSet, env};
 
+/// The dynamic payload type of sound (RFC 3551 §6), as browsers number it.
+pub const AUDIO_PAYLOAD_TYPE: u8 = 111;
+
 /// Which of them are replaced, where not all are: names separated by commas.
 const VARIABLE: &str = "PERCH_PARTS";
 

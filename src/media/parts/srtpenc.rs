@@ -1,12 +1,19 @@
 //! `srtpenc`: protects RTP and RTCP on their way out. GStreamer's uses libsrtp2, which Debian builds on NSS, whose
 //! ciphers are called through a PKCS #11 module that locks and allocates for every packet: a third of what a viewer cost.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use glib::subclass::prelude::*;
 use gst::{prelude::*, subclass::prelude::*};
 
-use super::srtp::{Fault, OVERHEAD, Profile, Sender};
+use super::{
+    AUDIO_PAYLOAD_TYPE,
+    srtp::{Fault, OVERHEAD, Profile, Sender},
+};
+use crate::media::send_time::{self, SendTime};
 
 glib::wrapper! {
     pub struct SrtpEnc(ObjectSubclass<imp::SrtpEnc>) @extends gst::Element, gst::Object;
@@ -291,9 +298,13 @@ mod imp {
                     }
                 },
             };
+            let now = SendTime::now();
             let protected: Result<_, Fault> = packets
                 .into_iter()
-                .map(|packet| protected(sender, kind, packet))
+                .map(|packet| match kind {
+                    Kind::Rtp => protected_rtp(sender, packet, now),
+                    Kind::Rtcp => protected_rtcp(sender, packet),
+                })
                 .collect();
             drop(state);
             protected.map_err(|fault| {
@@ -304,25 +315,56 @@ mod imp {
     }
 }
 
-fn protected(
+/// A picture's packets with the time at which they leave: receivers leave sound out of what they estimate.
+fn protected_rtp(
     sender: &mut Sender,
-    kind: Kind,
     packet: &gst::BufferRef,
+    now: SendTime,
+) -> Result<gst::Buffer, Fault> {
+    let before = send_time::SIZE;
+    protected(packet, before, |bytes, length| {
+        let end = before + length;
+        let begin = match is_sound(&bytes[before..end]) {
+            true => before,
+            false => now.write(&mut bytes[..end]),
+        };
+        let protected = sender.protect_rtp(&mut bytes[begin..], end - begin)?;
+        Ok(begin..begin + protected)
+    })
+}
+
+/// Beside the marker is the payload type (RFC 3550 §5.1).
+fn is_sound(packet: &[u8]) -> bool {
+    packet
+        .get(1)
+        .is_some_and(|byte| byte & 0x7f == AUDIO_PAYLOAD_TYPE)
+}
+
+fn protected_rtcp(sender: &mut Sender, packet: &gst::BufferRef) -> Result<gst::Buffer, Fault> {
+    protected(packet, 0, |bytes, length| {
+        Ok(0..sender.protect_rtcp(bytes, length)?)
+    })
+}
+
+/// A packet's copy, that `protect` is given with so many bytes before it, and the length of the packet; it returns where the
+/// protected one is.
+fn protected(
+    packet: &gst::BufferRef,
+    before: usize,
+    protect: impl FnOnce(&mut [u8], usize) -> Result<Range<usize>, Fault>,
 ) -> Result<gst::Buffer, Fault> {
     let length = packet.size();
-    let mut made = gst::Buffer::with_size(length + OVERHEAD).map_err(|_| Fault::Refused)?;
+    let size = before + length + OVERHEAD;
+    let mut made = gst::Buffer::with_size(size).map_err(|_| Fault::Refused)?;
     let writable = made.make_mut();
     let protected = {
         let mut bytes = writable.map_writable().map_err(|_| Fault::Refused)?;
         packet
-            .copy_to_slice(0, &mut bytes[..length])
+            .copy_to_slice(0, &mut bytes[before..before + length])
             .map_err(|_| Fault::Refused)?;
-        match kind {
-            Kind::Rtp => sender.protect_rtp(&mut bytes, length)?,
-            Kind::Rtcp => sender.protect_rtcp(&mut bytes, length)?,
-        }
+        protect(&mut bytes, length)?
     };
-    writable.set_size(protected);
+    writable.resize(protected).map_err(|_| Fault::Refused)?;
     writable.set_flags(packet.flags());
     writable.set_pts(packet.pts());
     writable.set_dts(packet.dts());

@@ -131,8 +131,18 @@ fn bytes(buffer: &gst::BufferRef) -> Vec<u8> {
     buffer.map_readable().expect("readable").to_vec()
 }
 
+/// A packet as it arrives, with the time that it says.
+fn stamped(packet: &[u8], arrived: &[u8]) -> Vec<u8> {
+    let mut stamped = packet.to_vec();
+    stamped[15] = 2;
+    let mut said = arrived[20..24].to_vec();
+    said[0] = send_time::ID << 4 | 2;
+    stamped.splice(20..20, said);
+    stamped
+}
+
 #[test]
-fn a_receiver_reads_what_is_protected() {
+fn a_receiver_reads_what_is_protected_and_when_it_was_sent() {
     crate::media::init().expect("GStreamer starts");
     for case in CASES {
         // Across the end of the sequence numbers, in lists and one by one.
@@ -152,8 +162,27 @@ fn a_receiver_reads_what_is_protected() {
                 }
             }
         });
+        let both = expected.iter().zip(&came);
+        let expected: Vec<_> = both
+            .map(|(packet, arrived)| stamped(packet, arrived))
+            .collect();
         assert_eq!(came, expected, "{:?}", case.names);
+        let times = came.iter().map(|packet| &packet[21..24]);
+        assert!(times.is_sorted(), "one after the other");
+        assert_ne!(came[0][21..24], came[39][21..24], "each its own");
     }
+}
+
+#[test]
+fn sound_is_left_as_it_is() {
+    crate::media::init().expect("GStreamer starts");
+    let mut sound = bytes(&rtp(1, 50));
+    sound[1] = 0x80 | AUDIO_PAYLOAD_TYPE;
+    let came = there_and_back(&CASES[0], "rtp", |source| {
+        let packet = gst::Buffer::from_slice(sound.clone());
+        source.push_buffer(packet).expect("taken");
+    });
+    assert_eq!(came, [sound]);
 }
 
 #[test]
