@@ -41,7 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RATES: Rates = Rates {
     first: (600_000, 2_000_000),
     second: None,
-    sound: 0,
 };
 
 fn launch() -> LaunchText {

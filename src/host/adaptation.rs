@@ -29,8 +29,6 @@ use crate::{
     media::{BranchId, Rendition, rtcp::Way},
 };
 
-/// Bit/s of the sound: the profiles' 64 kbit/s, with RTP's, SRTP's and UDP's own bytes at 50 packets a second.
-const SOUND: u32 = 90_000;
 /// Viewers of the first rendition who can take this share of what the best can are waited for, the others are not.
 const NEARLY: f64 = 0.8;
 /// What is larger than the present picture by more than this share is probed for.
@@ -48,8 +46,6 @@ pub struct Rates {
     pub first: (u32, u32),
     /// Of the second rendition, where there is one.
     pub second: Option<(u32, u32)>,
-    /// Bit/s of the sound, which is sent whatever becomes of the picture.
-    pub sound: u32,
 }
 
 /// Why a viewer is sent another rendition.
@@ -136,7 +132,6 @@ impl From<&Config> for Rates {
         Self {
             first: (config.encoder.min_bitrate, config.encoder.bitrate),
             second: config.encoder.second_bitrates(),
-            sound: if config.audio.enabled { SOUND } else { 0 },
         }
     }
 }
@@ -182,7 +177,6 @@ impl Adaptation {
         Rates {
             first: possible(self.asked.first),
             second: second.map(possible),
-            ..self.asked
         }
     }
 
@@ -304,7 +298,6 @@ impl Adaptation {
             told,
             // What it was to be, where nothing was measured.
             picture: way.sent.map_or(told, |sent| watcher.steadily(sent, now)),
-            sound: f64::from(rates.sound),
             beside: way.beside as f64,
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
@@ -340,12 +333,12 @@ impl Adaptation {
         if self.is_deaf(now) {
             return;
         }
-        let (picture, sound) = (f64::from(self.second), f64::from(self.rates().sound));
+        let picture = f64::from(self.second);
         let probed = self.watchers.iter().find(|(_, it)| it.probe.is_some());
         if let Some(branch) = probed.map(|(branch, _)| *branch) {
             let target = self.first_for(branch);
             let watcher = self.watchers.get_mut(&branch);
-            if watcher.is_some_and(|it| it.step_probe(picture, target, sound, now)) {
+            if watcher.is_some_and(|it| it.step_probe(picture, target, now)) {
                 self.move_up(branch, now);
             }
             return;
@@ -373,25 +366,20 @@ impl Adaptation {
         if target <= picture * NO_GREAT_STEP {
             self.move_up(branch, now);
         } else if let Some(watcher) = self.watchers.get_mut(&branch) {
-            watcher.start_probe(picture, target, sound, now);
+            watcher.start_probe(picture, target, now);
         }
     }
 
-    /// What of the first rendition this one carries, if there is nobody else that it is encoded for.
-    fn limit_alone(&self, branch: BranchId) -> Option<f64> {
-        let empty = self.on(Rendition::First).next().is_none();
-        let limit = self.watchers.get(&branch)?.limit.filter(|_| empty);
-        limit.map(|limit| limit.max(f64::from(self.rates().first.0)))
-    }
-
-    /// What the first rendition would be encoded at with this one among its viewers, in bit/s.
+    /// What the first rendition would be encoded at with this one among its viewers, in bit/s: what it carries itself, where it
+    /// is alone.
     fn first_for(&self, branch: BranchId) -> f64 {
-        let (least, most) = self.rates().first;
-        match self.limit_alone(branch) {
-            Some(limit) => limit.clamp(f64::from(least), f64::from(most)),
-            None if self.on(Rendition::First).next().is_none() => f64::from(most),
-            None => f64::from(self.first),
+        if self.on(Rendition::First).next().is_some() {
+            return f64::from(self.first);
         }
+        let (least, most) = self.rates().first;
+        let (least, most) = (f64::from(least), f64::from(most));
+        let limit = self.watchers.get(&branch).and_then(|it| it.limit);
+        limit.map_or(most, |limit| limit.clamp(least, most))
     }
 
     fn move_up(&mut self, branch: BranchId, now: Instant) {

@@ -2,7 +2,8 @@
 //!
 //! Browsers estimate what arrives at them and say it in REMB messages (draft-alvestrand-rmcat-remb-03): for every
 //! receiver of libwebrtc's family they follow a shortage within a tenth of a second, and they cost the sender nothing
-//! per packet, where transport-wide feedback takes a header extension on each and a pacer of its own.
+//! per packet, where transport-wide feedback takes a header extension on each and a pacer of its own. They are of the picture
+//! alone: libwebrtc's receivers leave sound out of such an estimate (`ReceiveSideCongestionController::OnReceivedPacket`).
 
 /// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const SENDER_REPORT: u8 = 200;
@@ -14,7 +15,7 @@ const APPLICATION: u8 = 15;
 /// One viewer's connection, as the viewer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Way {
-    /// What it is estimated to carry in all, in bit/s.
+    /// What it is estimated to carry of the picture, in bit/s.
     pub bandwidth: Option<u64>,
     /// The share of packets lost since the report before, 0 to 1; of the stream that lost most.
     pub loss: Option<f64>,

@@ -120,12 +120,13 @@ test("who may have room for the whole picture again is sent as much beside the s
   // It has none, and does not see that it was asked.
   const before = await report(slow);
   const [narrow, undisturbed] = await Promise.all([watch(slow, 25), watch(other, 25)]);
-  const after = await report(slow);
-  stage.figure("packets that a link of 0.6 Mbit/s was probed with in 25 s", after.retransmitted - before.retransmitted, "");
+  const again = async () => (await report(slow)).retransmitted - before.retransmitted;
+  stage.figure("packets that a link of 0.6 Mbit/s was probed with in 25 s", await again(), "");
   stage.figure("packets lost meanwhile", narrow.lost, "");
   stage.figure("longest gap meanwhile", narrow.gap, "ms");
   assert.ok(probes() > 0, "it is probed");
-  assert.ok(after.retransmitted - before.retransmitted > 20, `${after.retransmitted - before.retransmitted} packets sent again`);
+  // A browser that is late ends a probe early; there are more.
+  await until("packets sent again", 60_000, async () => (await again()) > 20);
   assert.equal(tries(), 0, "what does not come through is not tried");
   assert.ok(narrow.fps >= 24, JSON.stringify(narrow));
   assert.equal(undisturbed.lost, 0, JSON.stringify(undisturbed));

@@ -10,7 +10,6 @@ use super::*;
 const RATES: Rates = Rates {
     first: (600_000, 2_000_000),
     second: Some((120_000, 480_000)),
-    sound: 0,
 };
 const MOMENT: Duration = Duration::from_millis(50);
 /// A queue holds so much of what its link carries.

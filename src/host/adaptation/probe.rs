@@ -31,8 +31,8 @@ const NOTHING_AFTER: Duration = Duration::from_millis(1500);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe {
     began: Instant,
-    /// What it began with beside the picture, in bit/s.
-    least: f64,
+    /// What went out beside the picture at first, in bit/s, and since when.
+    least: (f64, Instant),
     /// Bit/s, in all: by now, and in the end.
     bitrate: f64,
     target: f64,
@@ -71,7 +71,7 @@ impl Probe {
         let bitrate = (picture * STEEPER).min(target);
         Self {
             began: now,
-            least: bitrate - picture,
+            least: (bitrate - picture, now),
             bitrate,
             target,
             highest: (word.estimate.map(|(estimate, _)| estimate), now),
@@ -120,6 +120,7 @@ impl Probe {
         if self.pause.is_some_and(|end| now < end) {
             return Outcome::Open;
         }
+        self.keep_above(picture, now);
         if self.is_mute(word, now) {
             return Outcome::Mute;
         }
@@ -162,10 +163,20 @@ impl Probe {
         }
     }
 
+    /// A picture that has become more than all of it is what it begins with once more: nothing was to go out beside that.
+    fn keep_above(&mut self, picture: f64, now: Instant) {
+        let bitrate = (picture * STEEPER).min(self.target);
+        if picture >= self.bitrate && bitrate > self.bitrate {
+            self.bitrate = bitrate;
+            self.least = (bitrate - picture, now);
+        }
+    }
+
     fn is_mute(&self, word: Word, now: Instant) -> bool {
-        let some = self.least * GOES_OUT;
+        let (least, since) = self.least;
+        let some = least * GOES_OUT;
         self.pauses == 0
-            && now.saturating_duration_since(self.began) >= NOTHING_AFTER
+            && now.saturating_duration_since(since) >= NOTHING_AFTER
             && word.beside.is_some_and(|beside| beside < some)
     }
 }
@@ -273,6 +284,24 @@ mod tests {
         assert!(probe.beside(PICTURE) + PICTURE > 700_000.0);
         probe.aim(600_000.0);
         assert_eq!(probe.beside(PICTURE), 120_000.0);
+    }
+
+    #[test]
+    fn a_picture_that_becomes_more_does_not_make_it_mute() {
+        let start = Instant::now();
+        let mut probe = begun(TARGET, 3e6, start);
+        let picture = PICTURE * 2.0;
+        let mut now = start;
+        while now < start + NOTHING_AFTER + STEP {
+            let beside = Some(probe.beside(picture));
+            now += STEP;
+            let word = Word {
+                beside,
+                ..word(3e6, now)
+            };
+            assert_eq!(probe.step(picture, word, now), Outcome::Open);
+            assert!(probe.beside(picture) > 0.0, "it goes on from there");
+        }
     }
 
     #[test]

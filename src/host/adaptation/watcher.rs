@@ -46,6 +46,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
 pub(super) const GROWS: f64 = 1.03;
+/// After a fall it grows by a packet in each round trip, which is little: while the link is short, not even by so much.
+const RECOVERS: f64 = 1.01;
 /// While a shortage lasts, what waits along the way has to drain as well: so much less is encoded meanwhile.
 const DRAIN: f64 = 0.75;
 const DRAINS: Duration = Duration::from_millis(600);
@@ -92,7 +94,6 @@ pub(super) struct Sent {
     pub beside: f64,
     /// What may be sent by now: of a quiet scene, and just after a change for the better, much more than that.
     pub told: f64,
-    pub sound: f64,
     /// The least that a picture can be encoded at.
     pub least: f64,
 }
@@ -101,10 +102,6 @@ impl Sent {
     /// From a share of what was sent to the same share of what may be.
     fn scale(self) -> f64 {
         (self.told / self.picture.max(1.0)).max(1.0)
-    }
-
-    fn all(self) -> f64 {
-        self.picture + self.sound
     }
 }
 
@@ -277,16 +274,16 @@ impl Watcher {
     pub fn estimates(&mut self, bandwidth: u64, sent: Sent, now: Instant) {
         let falls = match self.bandwidth.replace(bandwidth) {
             Some(before) => fell(bandwidth, before),
-            None => (bandwidth as f64) < sent.all() * FIRST_ESTIMATE,
+            None => (bandwidth as f64) < sent.picture * FIRST_ESTIMATE,
         };
         self.heard = Some(now);
         self.beside = sent.measured.then_some(sent.beside);
         let bandwidth = bandwidth as f64;
         // While a shortage lasts, it is said of more than what is sent by now.
         let lasts = self.is_short(now);
-        let carried = self.plausible(bandwidth * SHARE - sent.sound, sent, now);
-        let arrived = (bandwidth / REACTION - sent.sound).max(carried);
-        let falls = falls && (lasts || bandwidth <= sent.all());
+        let carried = self.plausible(bandwidth * SHARE, sent, now);
+        let arrived = (bandwidth / REACTION).max(carried);
+        let falls = falls && (lasts || bandwidth <= sent.picture);
         let missing = sent.picture - arrived;
         let shortage = self.shortage.filter(|_| lasts).map(|it| it.began);
         let onset = shortage.or(self.doubted.map(|it| it.since));
@@ -317,7 +314,7 @@ impl Watcher {
                 began,
             };
             self.too_much(cause, arrived * scale, carried * scale, sent, now);
-        } else if bandwidth < sent.all() * PLAINLY_LESS {
+        } else if bandwidth < sent.picture * PLAINLY_LESS {
             // Of so little an estimator learns nothing; while none of it is lost, it is no reason to give less for ever.
             if self.loses_some(now) || sent.picture > sent.least * 2.0 {
                 self.stays_short(now);
@@ -355,7 +352,7 @@ impl Watcher {
             None if !falls => return false,
             None => latest,
             // It was for a moment.
-            Some(doubt) if !falls && latest.lowest > doubt.lowest * GROWS => return false,
+            Some(doubt) if !falls && latest.lowest > doubt.lowest * RECOVERS => return false,
             Some(doubt) => Doubt {
                 lowest: doubt.lowest.min(latest.lowest),
                 ..doubt
@@ -492,12 +489,12 @@ impl Watcher {
     }
 
     /// It is sent ever more than its picture of so many bit/s, up to `target`, before it is sent a better one.
-    pub fn start_probe(&mut self, picture: f64, target: f64, sound: f64, now: Instant) {
-        self.probe = Some(Probe::new(picture, target, self.word(sound), now));
+    pub fn start_probe(&mut self, picture: f64, target: f64, now: Instant) {
+        self.probe = Some(Probe::new(picture, target, self.word(), now));
     }
 
-    fn word(&self, sound: f64) -> Word {
-        let estimate = self.bandwidth.map(|bandwidth| bandwidth as f64 - sound);
+    fn word(&self) -> Word {
+        let estimate = self.bandwidth.map(|bandwidth| bandwidth as f64);
         Word {
             estimate: estimate.zip(self.heard),
             beside: self.beside,
@@ -518,10 +515,10 @@ impl Watcher {
         }
     }
 
-    /// One step of its probe towards `target`, with so many bit/s of picture and sound beside it; whether the better picture
+    /// One step of its probe towards `target`, beside a picture of so many bit/s; whether the better picture
     /// is to be tried now.
-    pub fn step_probe(&mut self, picture: f64, target: f64, sound: f64, now: Instant) -> bool {
-        let word = self.word(sound);
+    pub fn step_probe(&mut self, picture: f64, target: f64, now: Instant) -> bool {
+        let word = self.word();
         let Some(probe) = &mut self.probe else {
             return false;
         };
