@@ -120,11 +120,16 @@ impl Probe {
         if self.pause.is_some_and(|end| now < end) {
             return Outcome::Open;
         }
-        self.keep_above(picture, now);
+        let estimate = word.estimate.map(|(estimate, _)| estimate);
+        if picture >= self.bitrate && picture < self.target {
+            if estimate.is_some_and(|estimate| estimate < picture) {
+                return Outcome::Fails;
+            }
+            self.begin_above(picture, now);
+        }
         if self.is_mute(word, now) {
             return Outcome::Mute;
         }
-        let estimate = word.estimate.map(|(estimate, _)| estimate);
         let fits = estimate.is_none_or(|estimate| estimate >= self.bitrate);
         // After a pause it goes on from where it was. While an estimate is more than what is sent, it has no reason to grow.
         if self.pause.take().is_some() {
@@ -163,13 +168,11 @@ impl Probe {
         }
     }
 
-    /// A picture that has become more than all of it is what it begins with once more: nothing was to go out beside that.
-    fn keep_above(&mut self, picture: f64, now: Instant) {
-        let bitrate = (picture * STEEPER).min(self.target);
-        if picture >= self.bitrate && bitrate > self.bitrate {
-            self.bitrate = bitrate;
-            self.least = (bitrate - picture, now);
-        }
+    /// The picture has become as much as all of it was: nothing was to go out beside that.
+    fn begin_above(&mut self, picture: f64, now: Instant) {
+        self.bitrate = (picture * STEEPER).min(self.target);
+        self.least = (self.bitrate - picture, now);
+        self.highest.1 = now;
     }
 
     fn is_mute(&self, word: Word, now: Instant) -> bool {

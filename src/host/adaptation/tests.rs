@@ -346,6 +346,53 @@ fn losses_count_where_they_last_and_no_estimate_speaks_of_them() {
     );
 }
 
+/// An estimate and losses, 200 ms after the ones before, of what was so much over the last second.
+fn report_of(talk: &mut Talk, sent: u64, bandwidth: u64, loss: f64) -> Vec<Decision> {
+    talk.now += MOMENT * 2;
+    let way = Way {
+        bandwidth: Some(bandwidth),
+        sent: Some(sent),
+        loss: Some(loss),
+        ..Way::default()
+    };
+    talk.adaptation.way(BranchId(0), way, talk.now);
+    talk.decisions()
+}
+
+#[test]
+fn an_estimate_that_is_far_below_what_is_sent_need_not_fall() {
+    // As Chromium says it on a link that was short a while ago, and is cut from 3 Mbit/s to 500 kbit/s.
+    let mut talk = Talk::new(RATES, 1);
+    report_of(&mut talk, 2_000_000, 994_000, 0.0);
+    assert_eq!(report_of(&mut talk, 1_920_000, 1_013_000, 0.0), []);
+    let moved = report_of(&mut talk, 1_990_000, 1_029_000, 0.21);
+    assert_eq!(shown(&moved), [(0, Rendition::Second, Why::Bandwidth)]);
+}
+
+#[test]
+fn a_few_that_are_lost_for_good_are_too_many_where_the_estimate_says_so_too() {
+    for (bandwidth, fits) in [(1_700_000, false), (2_100_000, true)] {
+        let mut talk = Talk::new(RATES, 1);
+        for _ in 0..20 {
+            report_of(&mut talk, 2_000_000, bandwidth, 0.08);
+        }
+        let encoded = talk.adaptation.bitrate(Rendition::First);
+        assert_eq!(encoded == 2_000_000, fits, "{bandwidth}: {encoded}");
+    }
+}
+
+#[test]
+fn what_comes_through_by_now_is_not_taken_for_nothing() {
+    // Of the last second's pictures more is missing than was sent since the first word of it.
+    let mut talk = Talk::new(RATES, 1);
+    report_of(&mut talk, 2_000_000, 2_500_000, 0.0);
+    report_of(&mut talk, 2_000_000, 1_580_000, 0.0);
+    let decisions = report_of(&mut talk, 2_000_000, 800_000, 0.8);
+    assert_eq!(shown(&decisions), [(0, Rendition::Second, Why::Bandwidth)]);
+    let thins = |decision: &Decision| matches!(decision, Decision::Thin { .. });
+    assert!(!decisions.iter().any(thins), "{decisions:?}");
+}
+
 #[test]
 fn who_cannot_take_the_smallest_is_given_fewer_pictures_and_then_all_again() {
     let mut talk = Talk::new(RATES, 1);

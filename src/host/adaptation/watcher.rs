@@ -75,6 +75,9 @@ const SETTLES: Duration = Duration::from_secs(3);
 const MUCH_LOST: f64 = 0.1;
 /// In every report for so long: of the few packets between two that are 200 ms apart, a radio loses that many at times.
 const MUCH_LOST_FOR: Duration = Duration::from_millis(800);
+/// Less than that, but for longer, and of a receiver whose estimate is plainly less than what it is sent.
+const SOME_LEFT_OUT: f64 = 0.05;
+const SOME_LEFT_OUT_FOR: Duration = Duration::from_secs(2);
 /// While the estimate falls, so many lost say that the queue in front of the link is full.
 const OVERFLOWS: f64 = 0.2;
 /// The share of the smallest picture's bitrate that everybody is given.
@@ -144,6 +147,8 @@ pub(super) struct Watcher {
     pub paced: Option<u32>,
     /// Since when every report has been of much loss.
     lossy: Option<Instant>,
+    /// And of some.
+    leaky: Option<Instant>,
     /// The share that the latest report was of.
     loss: f64,
     /// When some were lost.
@@ -160,6 +165,8 @@ pub(super) struct Shortage {
     pub steep: Option<f64>,
     /// No estimate spoke of it.
     pub loss: bool,
+    /// The queue in front of the link was full.
+    pub overflows: bool,
 }
 
 /// When something first spoke of a shortage.
@@ -174,6 +181,7 @@ struct Onset {
 #[derive(Debug, Clone, Copy)]
 struct Cause {
     loss: bool,
+    overflows: bool,
     steep: Option<f64>,
     began: Onset,
 }
@@ -187,6 +195,7 @@ impl Cause {
         };
         Self {
             loss,
+            overflows: false,
             steep: None,
             began,
         }
@@ -202,9 +211,9 @@ struct Doubt {
 }
 
 impl Shortage {
-    /// It is none that passes by itself.
+    /// It is none that passes by itself: what a report says of losses is of all the time since the one before.
     pub fn lasts(&self) -> bool {
-        self.last.duration_since(self.began.at) >= LASTS
+        self.overflows || self.last.duration_since(self.began.at) >= LASTS
     }
 }
 
@@ -247,6 +256,7 @@ impl Watcher {
             thinned: None,
             paced: None,
             lossy: None,
+            leaky: None,
             loss: 0.0,
             lost: None,
             sent: VecDeque::new(),
@@ -289,10 +299,10 @@ impl Watcher {
         let onset = shortage.or(self.doubted.map(|it| it.since));
         let grows = onset.filter(|_| falls);
         let by_now = grows.and_then(|onset| onset.arrives_by_now(missing, sent, now));
-        // The estimate will come down to that.
-        let arrived = by_now.unwrap_or(arrived);
+        // The estimate will come down to that; whether to less than the smallest picture is for the estimate to say.
+        let arrived = by_now.map_or(arrived, |by_now| by_now.max(sent.least));
         let carried = by_now.map_or(carried, |by_now| {
-            carried.min(self.plausible(by_now * SHARE, sent, now))
+            carried.min((by_now * SHARE).max(sent.least))
         });
         // One that does not fall is of what arrived when it last did.
         let loses = self.loses_some(now) || (falls && arrived < sent.picture * MOST_ARRIVES);
@@ -302,7 +312,8 @@ impl Watcher {
             lowest: bandwidth,
         };
         if (lasts && falls) || self.is_short_for_certain(falls, loses, doubt, now) {
-            let steep = (falls && arrived < sent.picture * STEEP) || self.loss > OVERFLOWS;
+            let overflows = self.loss > OVERFLOWS;
+            let steep = (falls && arrived < sent.picture * STEEP) || overflows;
             let scale = if self.loses_some(now) {
                 1.0
             } else {
@@ -310,10 +321,21 @@ impl Watcher {
             };
             let cause = Cause {
                 loss: false,
+                overflows,
                 steep: steep.then_some(sent.told.max(sent.picture) * STEEP),
                 began,
             };
             self.too_much(cause, arrived * scale, carried * scale, sent, now);
+        } else if bandwidth < sent.picture * PLAINLY_LESS && self.loss > OVERFLOWS {
+            // An estimate that is far below what is sent has no need to fall.
+            let cause = Cause {
+                loss: false,
+                overflows: true,
+                steep: Some(sent.told.max(sent.picture) * STEEP),
+                began,
+            };
+            let arrived = sent.picture * (1.0 - self.loss);
+            self.too_much(cause, arrived, carried, sent, now);
         } else if bandwidth < sent.picture * PLAINLY_LESS {
             // Of so little an estimator learns nothing; while none of it is lost, it is no reason to give less for ever.
             if self.loses_some(now) || sent.picture > sent.least * 2.0 {
@@ -371,23 +393,37 @@ impl Watcher {
             self.lost = Some(now);
         }
         self.loss = lost;
-        let since = self.lossy.filter(|_| lost > MUCH_LOST);
-        self.lossy = (lost > MUCH_LOST).then_some(since.unwrap_or(now));
+        lasts_since(&mut self.lossy, lost > MUCH_LOST, now);
+        lasts_since(&mut self.leaky, lost > SOME_LEFT_OUT, now);
+        let for_long = |since: Option<Instant>, long| {
+            since.is_some_and(|at| now.saturating_duration_since(at) >= long)
+        };
         // Of one report alone a radio may be the reason that was away for a moment.
-        if since.is_some_and(|at| now.saturating_duration_since(at) >= MUCH_LOST_FOR) {
+        let much = for_long(self.lossy, MUCH_LOST_FOR);
+        let some = for_long(self.leaky, SOME_LEFT_OUT_FOR)
+            && self
+                .bandwidth
+                .is_some_and(|bandwidth| (bandwidth as f64) < sent.picture * PLAINLY_LESS);
+        if much || some {
             self.loses(sent, lost, now);
         }
     }
 
     /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
     fn too_much(&mut self, cause: Cause, arrived: f64, carried: f64, sent: Sent, now: Instant) {
-        let Cause { loss, steep, began } = cause;
+        let Cause {
+            loss,
+            overflows,
+            steep,
+            began,
+        } = cause;
         match self.shortage.filter(|_| self.is_short(now)) {
             Some(before) => {
                 self.shortage = Some(Shortage {
                     last: now,
                     steep: before.steep.or(steep),
                     loss: loss && before.loss,
+                    overflows: overflows || before.overflows,
                     ..before
                 });
             }
@@ -404,6 +440,7 @@ impl Watcher {
                     last: now,
                     steep,
                     loss,
+                    overflows,
                 });
             }
         }
@@ -589,4 +626,9 @@ impl Watcher {
             Rendition::Second => Some(grown.min(second).max(limit)),
         };
     }
+}
+
+/// Since when something has been so without a break.
+fn lasts_since(since: &mut Option<Instant>, is_so: bool, now: Instant) {
+    *since = is_so.then(|| since.unwrap_or(now));
 }
