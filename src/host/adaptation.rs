@@ -14,6 +14,7 @@
 //! more beside the one it has, and then the picture itself; either may fail, and doubles the wait for the next.
 
 mod probe;
+mod shortage;
 mod watcher;
 
 pub use watcher::{RETRY, RETRY_MAX, TRIAL};
@@ -23,7 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::watcher::{Sent, Shortage, Watcher};
+use self::{
+    shortage::Shortage,
+    watcher::{Sent, Watcher},
+};
 use crate::{
     config::Config,
     media::{BranchId, Rendition, rtcp::Way},

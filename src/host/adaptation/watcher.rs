@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::probe::{Outcome, Probe, Word};
+use super::{
+    probe::{Outcome, Probe, Word},
+    shortage::{Cause, Doubt, Onset, Shortage},
+};
 use crate::media::{Rendition, rtcp::fell};
 
 /// Of what a connection is said to carry, the share that the picture may take: retransmissions, keyframes and RTP's
@@ -21,8 +24,6 @@ const CAREFUL_GROWTH: f64 = 1.03;
 const NEAR: (f64, f64) = (0.85, 1.3);
 /// An estimate that falls again within this time belongs to the same shortage.
 const SAME_SHORTAGE: Duration = Duration::from_millis(800);
-/// A shortage that has gone on for so long is none that passes by itself; a stall of a radio does.
-const LASTS: Duration = Duration::from_millis(80);
 /// So long after its beginning, an estimate of less than this share of what is sent says that a shortage lasts: after a
 /// stall of a radio it would have grown beyond.
 const STAYS: Duration = Duration::from_secs(1);
@@ -34,14 +35,8 @@ const GOES_ON: Duration = Duration::from_secs(1);
 /// Less than this share of what is sent that arrives is a fall that the smaller picture bridges, even for a viewer alone: what
 /// waits along the way is gone sooner.
 const STEEP: f64 = 0.75;
-/// What has not arrived of the last second's pictures grows while the link is short, and shows what it carries long before
-/// a second has passed; a receiver that is late itself misses less than this, and not ever more.
-const MISSES: f64 = 0.1;
-const SHOWS_AFTER: Duration = Duration::from_millis(100);
 /// What was sent in a burst is in a receiver's count by then.
 const COUNTED_WITHIN: Duration = Duration::from_millis(450);
-/// As far back as receivers look.
-const WINDOW: Duration = Duration::from_secs(1);
 /// For a receiver to see that more comes through than it thought possible: it looks back for a second.
 const GROWS_WITHIN: Duration = Duration::from_secs(2);
 /// An estimate that is larger by less than this share has not grown.
@@ -155,79 +150,6 @@ pub(super) struct Watcher {
     lost: Option<Instant>,
     /// What was sent over a second, as it was measured lately.
     sent: VecDeque<(Instant, u64)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shortage {
-    began: Onset,
-    last: Instant,
-    /// Much less arrived than was sent, at some time; what would have been enough, in bit/s.
-    pub steep: Option<f64>,
-    /// No estimate spoke of it.
-    pub loss: bool,
-    /// The queue in front of the link was full.
-    pub overflows: bool,
-}
-
-/// When something first spoke of a shortage.
-#[derive(Debug, Clone, Copy)]
-struct Onset {
-    at: Instant,
-    /// Bits of the last second that had not arrived by then.
-    missing: f64,
-}
-
-/// What speaks of a shortage.
-#[derive(Debug, Clone, Copy)]
-struct Cause {
-    loss: bool,
-    overflows: bool,
-    steep: Option<f64>,
-    began: Onset,
-}
-
-impl Cause {
-    /// Nothing spoke of it before.
-    fn at(loss: bool, now: Instant) -> Self {
-        let began = Onset {
-            at: now,
-            missing: 0.0,
-        };
-        Self {
-            loss,
-            overflows: false,
-            steep: None,
-            began,
-        }
-    }
-}
-
-/// A shortage that may be none.
-#[derive(Debug, Clone, Copy)]
-struct Doubt {
-    since: Onset,
-    /// Estimate meanwhile.
-    lowest: f64,
-}
-
-impl Shortage {
-    /// It is none that passes by itself: what a report says of losses is of all the time since the one before.
-    pub fn lasts(&self) -> bool {
-        self.overflows || self.last.duration_since(self.began.at) >= LASTS
-    }
-}
-
-impl Onset {
-    /// What comes through at this moment, in bit/s, where ever more of the last second is missing; the estimate is still of
-    /// all of that second.
-    fn arrives_by_now(&self, missing: f64, sent: Sent, now: Instant) -> Option<f64> {
-        let passed = now.saturating_duration_since(self.at);
-        let tells = sent.measured
-            && (SHOWS_AFTER..WINDOW).contains(&passed)
-            && missing > sent.picture * MISSES;
-        let short = (missing - self.missing) / passed.as_secs_f64();
-        tells.then(|| (sent.picture - short).clamp(0.0, sent.picture - missing))
-    }
 }
 
 impl Watcher {
@@ -411,37 +333,19 @@ impl Watcher {
 
     /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
     fn too_much(&mut self, cause: Cause, arrived: f64, carried: f64, sent: Sent, now: Instant) {
-        let Cause {
-            loss,
-            overflows,
-            steep,
-            began,
-        } = cause;
-        match self.shortage.filter(|_| self.is_short(now)) {
-            Some(before) => {
-                self.shortage = Some(Shortage {
-                    last: now,
-                    steep: before.steep.or(steep),
-                    loss: loss && before.loss,
-                    overflows: overflows || before.overflows,
-                    ..before
-                });
+        match &mut self.shortage {
+            Some(shortage) if now.saturating_duration_since(shortage.last) < SAME_SHORTAGE => {
+                shortage.goes_on(cause, now);
             }
-            None => {
-                self.beyond = match self.shortage {
+            before => {
+                self.beyond = match before {
                     Some(before) if now.saturating_duration_since(before.last) < BEYOND_MAX * 2 => {
                         (self.beyond * 2).min(BEYOND_MAX)
                     }
                     _ => BEYOND,
                 };
                 self.knee = None;
-                self.shortage = Some(Shortage {
-                    began,
-                    last: now,
-                    steep,
-                    loss,
-                    overflows,
-                });
+                *before = Some(Shortage::new(cause, now));
             }
         }
         self.knee = Some(self.knee.map_or(arrived, |knee| knee.min(arrived)));
