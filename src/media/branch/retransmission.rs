@@ -18,6 +18,9 @@ const SHARE: f64 = 0.4;
 const BURST: f64 = 32.0;
 /// The same packet is not sent again sooner.
 const ONCE_IN: Duration = Duration::from_millis(40);
+/// A packet that a viewer will not be sent any more is a picture that never comes, for which browsers of libwebrtc's family wait for
+/// three seconds before they ask for a keyframe: they are given one unasked, and the next not sooner.
+const KEYFRAME_ONCE_IN: Duration = Duration::from_millis(500);
 /// For so long viewers may ask for what was sent before a change to another rendition.
 const PAST: Duration = Duration::from_secs(3);
 /// What GStreamer calls a request for one packet (`gstrtpsession.c`, 1.22).
@@ -35,6 +38,17 @@ struct Budget {
     past: Option<(u16, Instant)>,
     /// Sequence numbers of late, and when they were sent again.
     lately: VecDeque<(u16, Instant)>,
+    /// When a keyframe was given in the place of packets.
+    keyframe: Option<Instant>,
+}
+
+/// What comes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Again,
+    Nothing,
+    /// It would be too much.
+    Keyframe,
 }
 
 impl Budget {
@@ -44,6 +58,7 @@ impl Budget {
             latest: 0,
             past: None,
             lately: VecDeque::new(),
+            keyframe: None,
         }
     }
 
@@ -64,22 +79,29 @@ impl Budget {
         })
     }
 
-    fn grants(&mut self, sequence: u16, now: Instant) -> bool {
+    fn answers(&mut self, sequence: u16, now: Instant) -> Answer {
         if self.is_past(sequence, now) {
-            return false;
+            return Answer::Nothing;
         }
         while let Some((_, at)) = self.lately.front()
             && now.saturating_duration_since(*at) >= ONCE_IN
         {
             self.lately.pop_front();
         }
-        let is_repeated = self.lately.iter().any(|(lately, _)| *lately == sequence);
-        if is_repeated || self.left < 1.0 {
-            return false;
+        if self.lately.iter().any(|(lately, _)| *lately == sequence) {
+            return Answer::Nothing;
+        }
+        if self.left < 1.0 {
+            let is_due = |at: Instant| now.saturating_duration_since(at) >= KEYFRAME_ONCE_IN;
+            if !self.keyframe.is_none_or(is_due) {
+                return Answer::Nothing;
+            }
+            self.keyframe = Some(now);
+            return Answer::Keyframe;
         }
         self.left -= 1.0;
         self.lately.push_back((sequence, now));
-        true
+        Answer::Again
     }
 }
 
@@ -128,18 +150,25 @@ impl Retransmissions {
             }
             gst::PadProbeReturn::Ok
         });
-        let asked = self.clone();
+        let (asked, sink) = (self.clone(), sink.downgrade());
         source.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
             let request = info.event().and_then(|event| event.structure());
             let request = request.filter(|it| it.has_name(REQUEST) && !it.has_field(OWN));
             let number = request.and_then(|request| request.get::<u32>("seqnum").ok());
-            match number.and_then(|number| u16::try_from(number).ok()) {
+            let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            let answer = asked.budget().answers(number, Instant::now());
+            if let (Answer::Keyframe, Some(sink)) = (answer, sink.upgrade()) {
+                // As if the viewer had asked for it.
+                let wanted = gst_video::UpstreamForceKeyUnitEvent::builder();
+                sink.push_event(wanted.all_headers(true).build());
+            }
+            match answer {
+                Answer::Again => gst::PadProbeReturn::Ok,
                 // Not "Drop": of an event that Rust has dropped already, 1.22 then drops nothing once more ("assertion
                 // 'mini_object != NULL' failed").
-                Some(number) if !asked.budget().grants(number, Instant::now()) => {
-                    gst::PadProbeReturn::Handled
-                }
-                _ => gst::PadProbeReturn::Ok,
+                Answer::Nothing | Answer::Keyframe => gst::PadProbeReturn::Handled,
             }
         });
     }
@@ -175,14 +204,18 @@ pub(super) fn stream_of(packet: &gst::BufferRef) -> Option<(u32, u16)> {
 mod tests {
     use super::*;
 
+    fn grants(budget: &mut Budget, sequence: u16, now: Instant) -> bool {
+        budget.answers(sequence, now) == Answer::Again
+    }
+
     #[test]
     fn a_packet_is_sent_again_once_in_a_while() {
         let mut budget = Budget::new();
         let now = Instant::now();
-        assert!(budget.grants(7, now));
-        assert!(!budget.grants(7, now + ONCE_IN / 2));
-        assert!(budget.grants(8, now + ONCE_IN / 2));
-        assert!(budget.grants(7, now + ONCE_IN));
+        assert!(grants(&mut budget, 7, now));
+        assert!(!grants(&mut budget, 7, now + ONCE_IN / 2));
+        assert!(grants(&mut budget, 8, now + ONCE_IN / 2));
+        assert!(grants(&mut budget, 7, now + ONCE_IN));
         assert!(budget.lately.len() <= 2, "what is past is forgotten");
     }
 
@@ -198,7 +231,7 @@ mod tests {
             for _ in 0..2 {
                 asked += 1;
                 let now = now + ONCE_IN * u32::from(packet);
-                granted += u32::from(budget.grants(asked, now));
+                granted += u32::from(grants(&mut budget, asked, now));
             }
         }
         let most = 10_000.0 * SHARE + BURST;
@@ -210,7 +243,7 @@ mod tests {
             budget.sent(1, packet);
             if packet % 4 == 0 {
                 let now = now + ONCE_IN * u32::from(packet);
-                assert!(budget.grants(packet, now), "{packet}");
+                assert!(grants(&mut budget, packet, now), "{packet}");
             }
         }
     }
@@ -222,8 +255,27 @@ mod tests {
         budget.sent(1, 2);
         budget.forget(now);
         for (number, granted) in [(2, false), (1, false), (65_535, false), (3, true)] {
-            assert_eq!(budget.grants(number, now), granted, "{number}");
+            assert_eq!(grants(&mut budget, number, now), granted, "{number}");
         }
-        assert!(budget.grants(2, now + PAST), "it will be another by then");
+        assert!(
+            grants(&mut budget, 2, now + PAST),
+            "it will be another by then"
+        );
+    }
+
+    #[test]
+    fn who_asks_for_more_than_that_is_given_a_keyframe_now_and_then() {
+        let mut budget = Budget::new();
+        let now = Instant::now();
+        for packet in 0..BURST as u16 {
+            assert!(grants(&mut budget, packet, now));
+        }
+        assert_eq!(budget.answers(100, now), Answer::Keyframe);
+        assert_eq!(budget.answers(101, now), Answer::Nothing);
+        assert_eq!(budget.answers(1, now), Answer::Nothing, "it was just sent");
+        let later = now + KEYFRAME_ONCE_IN;
+        assert_eq!(budget.answers(101, later), Answer::Keyframe);
+        budget.sent(5, 102);
+        assert_eq!(budget.answers(102, later), Answer::Again);
     }
 }
