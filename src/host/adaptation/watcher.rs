@@ -101,6 +101,16 @@ impl Sent {
     fn scale(self) -> f64 {
         (self.told / self.picture.max(1.0)).max(1.0)
     }
+
+    /// Who is sent less than this is better off with the smaller picture, where much less arrives than is sent.
+    fn steep(self) -> f64 {
+        self.told.max(self.picture) * STEEP
+    }
+
+    /// Whether an estimate is of plainly less.
+    fn is_plainly_more_than(self, bandwidth: f64) -> bool {
+        bandwidth < self.picture * PLAINLY_LESS
+    }
 }
 
 /// One viewer's connection, as far as it is known.
@@ -233,8 +243,8 @@ impl Watcher {
             since: began,
             lowest: bandwidth,
         };
+        let overflows = self.loss > OVERFLOWS;
         if (lasts && falls) || self.is_short_for_certain(falls, loses, doubt, now) {
-            let overflows = self.loss > OVERFLOWS;
             let steep = (falls && arrived < sent.picture * STEEP) || overflows;
             let scale = if self.loses_some(now) {
                 1.0
@@ -244,21 +254,21 @@ impl Watcher {
             let cause = Cause {
                 loss: false,
                 overflows,
-                steep: steep.then_some(sent.told.max(sent.picture) * STEEP),
+                steep: steep.then_some(sent.steep()),
                 began,
             };
             self.too_much(cause, arrived * scale, carried * scale, sent, now);
-        } else if bandwidth < sent.picture * PLAINLY_LESS && self.loss > OVERFLOWS {
+        } else if sent.is_plainly_more_than(bandwidth) && overflows {
             // An estimate that is far below what is sent has no need to fall.
             let cause = Cause {
                 loss: false,
-                overflows: true,
-                steep: Some(sent.told.max(sent.picture) * STEEP),
+                overflows,
+                steep: Some(sent.steep()),
                 began,
             };
             let arrived = sent.picture * (1.0 - self.loss);
             self.too_much(cause, arrived, carried, sent, now);
-        } else if bandwidth < sent.picture * PLAINLY_LESS {
+        } else if sent.is_plainly_more_than(bandwidth) {
             // Of so little an estimator learns nothing; while none of it is lost, it is no reason to give less for ever.
             if self.loses_some(now) || sent.picture > sent.least * 2.0 {
                 self.stays_short(now);
@@ -325,7 +335,7 @@ impl Watcher {
         let some = for_long(self.leaky, SOME_LEFT_OUT_FOR)
             && self
                 .bandwidth
-                .is_some_and(|bandwidth| (bandwidth as f64) < sent.picture * PLAINLY_LESS);
+                .is_some_and(|bandwidth| sent.is_plainly_more_than(bandwidth as f64));
         if much || some {
             self.loses(sent, lost, now);
         }
