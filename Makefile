@@ -112,6 +112,7 @@ test-arm64: deb-arm64 programs ## The package for arm64, emulated, with a viewer
 lint: web/node_modules/.package-lock.json manual ## Formatting, clippy, the page's types, the systemd unit, the Yocto recipe
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --workspace --document-private-items
 	npm --prefix web run check
 	cargo build --locked --bin perch

@@ -14,7 +14,6 @@ const MEDIA: u32 = 0x1234_5678;
 const RATES: Rates = Rates {
     first: (600_000, 2_000_000),
     second: Some((120_000, 480_000)),
-    sound: 90_000,
 };
 const BRANCH: BranchId = BranchId(1);
 
