@@ -41,6 +41,8 @@ const NO_GREAT_STEP: f64 = 1.3;
 const REMEMBERS: Duration = Duration::from_secs(4);
 /// For so long a second rendition that could not be encoded is done without.
 const SECOND_AGAIN: Duration = Duration::from_secs(60);
+/// So much faster than what a connection carries for certain is a picture sent: it has to be through before the next one.
+const HEADROOM: f64 = 1.3;
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
 /// What may be encoded.
@@ -87,7 +89,7 @@ pub enum Decision {
     },
     /// Encode at this bitrate, in bit/s.
     Encode { rendition: Rendition, bitrate: u32 },
-    /// Spread this branch's packets for a connection that carries so many bit/s; `None`: there is no need.
+    /// Let this branch's packets follow each other at so many bit/s; `None`: as they come.
     Pace {
         branch: BranchId,
         bitrate: Option<u32>,
@@ -305,6 +307,9 @@ impl Adaptation {
             beside: way.beside as f64,
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
+        if let Some(share) = way.excess {
+            watcher.exceeds(share, sent, now);
+        }
         if let Some(lost) = way.loss {
             watcher.reports(lost, sent, now);
         }
@@ -353,8 +358,8 @@ impl Adaptation {
         let ready = |watcher: &Watcher| {
             // Alone, it is given what it carries, unless that went wrong before; beside others it has to take what
             // they do.
-            let fits =
-                empty && watcher.is_untried() && watcher.limit.is_none_or(|limit| limit >= lowest);
+            let carries = watcher.limit.is_none_or(|limit| limit * NEARLY >= lowest);
+            let fits = empty && watcher.is_untried() && carries;
             watcher.rendition == Rendition::Second
                 && (fits || now >= watcher.retry_at)
                 && watcher.is_calm(now)
@@ -420,7 +425,7 @@ impl Adaptation {
         self.decisions.extend(moved);
         self.thin_out();
         self.probe();
-        self.pace();
+        self.pace(now);
         let mut watchers = self.watchers.values();
         let grows = watchers.any(|watcher| watcher.limit.is_some())
             || self.wants_second()
@@ -513,18 +518,22 @@ impl Adaptation {
     }
 
     /// Whoever is short of something is sent nothing in bursts.
-    fn pace(&mut self) {
+    fn pace(&mut self, now: Instant) {
+        let rates = self.rates();
         for (branch, watcher) in &mut self.watchers {
-            let encoded = match watcher.rendition {
-                Rendition::First => self.first,
-                Rendition::Second => self.second,
+            let (encoded, most) = match watcher.rendition {
+                Rendition::First => (self.first, rates.first.1),
+                Rendition::Second => (self.second, rates.second.map_or(0, |(_, most)| most)),
             };
-            // Not much faster than it is made: what a connection carries is known only roughly.
-            let enough = encoded.saturating_add(encoded / 5);
-            let probed = watcher.probed.unwrap_or(0);
-            let bitrate = watcher
-                .limit
-                .map(|limit| whole(limit).min(enough).saturating_add(probed));
+            let probed = f64::from(watcher.probed.unwrap_or(0));
+            let bitrate = watcher.limit.map(|limit| match watcher.drains(now) {
+                // A queue may be full, and would drop what comes faster than it empties; but the keyframe that ends a
+                // freeze is not sent much more slowly than that either.
+                true => limit.min(f64::from(most)) * NEARLY + probed,
+                // Not much faster than it is made: what a connection carries is known only roughly.
+                false => (limit.min(f64::from(encoded) * 1.2) + probed) * HEADROOM,
+            });
+            let bitrate = bitrate.map(whole);
             if differs(bitrate, watcher.paced) {
                 watcher.paced = bitrate;
                 self.decisions.push_back(Decision::Pace {

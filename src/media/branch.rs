@@ -390,6 +390,7 @@ impl Pipeline {
             Command::Show(rendition, change) => {
                 self.gate.show(rendition, change);
                 if change == Change::AtOnce {
+                    self.pace.give_up();
                     self.retransmissions.forget();
                 }
             }
@@ -406,6 +407,7 @@ impl Pipeline {
                             self.ssrc,
                             self.meter.clone(),
                             self.prober.clone(),
+                            self.retransmissions.clone(),
                             reporter.clone(),
                         );
                     }

@@ -6,6 +6,7 @@ pub mod camera;
 pub mod certificate;
 pub mod check;
 pub mod devices;
+pub mod flight;
 pub mod h264;
 pub mod ice;
 pub mod offer;

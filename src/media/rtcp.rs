@@ -8,8 +8,10 @@
 /// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
+const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
-/// The format of application layer feedback (RFC 4585 §6.4).
+/// The format that asks for packets again (RFC 4585 §6.2.1), and that of application layer feedback (§6.4).
+const GENERIC_NACK: u8 = 1;
 const APPLICATION: u8 = 15;
 
 /// One viewer's connection, as the viewer sees it.
@@ -24,29 +26,43 @@ pub struct Way {
     pub sent: Option<u64>,
     /// What of that was a probe.
     pub beside: u64,
+    /// The share of what is sent that a full queue drops at this moment, 0 to 1 ([`super::flight`]).
+    pub excess: Option<f64>,
 }
 
-impl Way {
-    /// Reads a compound packet (RFC 3550 §6.1), as far as it is one. `media` is the stream that loss is told of;
-    /// others' is left out.
+/// What one packet of a viewer's RTCP says of a stream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Feedback {
+    /// See [`Way::bandwidth`].
+    pub bandwidth: Option<u64>,
+    /// See [`Way::loss`].
+    pub loss: Option<f64>,
+    /// The latest packet that arrived, by its sequence number.
+    pub received: Option<u16>,
+    /// The sequence numbers of those that did not, and are asked for.
+    pub missing: Vec<u16>,
+}
+
+impl Feedback {
+    /// Reads a compound packet (RFC 3550 §6.1), as far as it is one. `media` is the stream that is spoken of; what is
+    /// said of others is left out.
     pub fn read(compound: &[u8], media: u32) -> Self {
-        let mut way = Self::default();
+        let mut feedback = Self::default();
         let mut rest = compound;
         while let Some((packet, after)) = split_packet(rest) {
-            way.read_packet(&packet, media);
+            feedback.read_packet(&packet, media);
             rest = after;
         }
-        way
-    }
-
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        feedback
     }
 
     fn read_packet(&mut self, packet: &Packet, media: u32) {
         match packet.kind {
             SENDER_REPORT => self.read_reports(packet, 24, media),
             RECEIVER_REPORT => self.read_reports(packet, 4, media),
+            TRANSPORT_FEEDBACK if packet.count == GENERIC_NACK => {
+                self.read_missing(packet.body, media);
+            }
             PAYLOAD_FEEDBACK if packet.count == APPLICATION => {
                 if let Some(bandwidth) = remb(packet.body) {
                     self.bandwidth = Some(bandwidth);
@@ -63,7 +79,24 @@ impl Way {
             if word(block, 0) == Some(media) {
                 let share = f64::from(block[4]) / 256.0;
                 self.loss = Some(self.loss.unwrap_or_default().max(share));
+                // Of 32 bits the lower half; the upper counts how often it wrapped around.
+                self.received = word(block, 8).map(|extended| extended as u16);
             }
+        }
+    }
+
+    /// Each word is a sequence number, and a bit for each of the sixteen after it (RFC 4585 §6.2.1).
+    fn read_missing(&mut self, body: &[u8], media: u32) {
+        if word(body, 4) != Some(media) {
+            return;
+        }
+        for item in body.get(8..).unwrap_or_default().chunks_exact(4) {
+            let first = u16::from_be_bytes([item[0], item[1]]);
+            let after = u16::from_be_bytes([item[2], item[3]]);
+            self.missing.push(first);
+            let others = (0..16).filter(|bit| after & (1 << bit) != 0);
+            self.missing
+                .extend(others.map(|bit| first.wrapping_add(bit + 1)));
         }
     }
 }
@@ -131,9 +164,9 @@ mod tests {
     fn compound() -> Vec<u8> {
         let mut bytes = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
         bytes.extend(MEDIA.to_be_bytes());
-        // 64 of 256 lost, and 19 words that do not matter here.
-        bytes.extend([64, 0, 0, 9]);
-        bytes.extend([0; 16]);
+        // 64 of 256 lost, nine in all, and what came last is the fifth after the numbers wrapped around for the second time.
+        bytes.extend([64, 0, 0, 9, 0, 2, 0, 5]);
+        bytes.extend([0; 12]);
         bytes.extend([0x81, 202, 0, 2, 0, 0, 0, 1, 1, 1, b'x', 0]);
         bytes.extend([0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0]);
         bytes.extend(b"REMB");
@@ -145,36 +178,53 @@ mod tests {
 
     #[test]
     fn loss_and_bandwidth_are_read_out_of_one_packet() {
-        let way = Way::read(&compound(), MEDIA);
+        let feedback = Feedback::read(&compound(), MEDIA);
         assert_eq!(
-            way,
-            Way {
+            feedback,
+            Feedback {
                 bandwidth: Some(131_072 << 3),
                 loss: Some(0.25),
-                sent: None,
-                beside: 0,
+                received: Some(5),
+                missing: Vec::new(),
             }
         );
         // What another stream lost is not the picture's.
-        assert_eq!(Way::read(&compound(), 7).loss, None);
+        let other = Feedback::read(&compound(), 7);
+        assert_eq!((other.loss, other.received), (None, None));
+    }
+
+    #[test]
+    fn the_packets_that_are_asked_for_are_read_out_of_their_bits() {
+        let mut bytes = vec![0x81, 205, 0, 4, 0, 0, 0, 1];
+        bytes.extend(MEDIA.to_be_bytes());
+        bytes.extend([0xff, 0xfe, 0b1000_0000, 0b0000_0011]);
+        bytes.extend([0, 40, 0, 0]);
+        let missing = Feedback::read(&bytes, MEDIA).missing;
+        assert_eq!(missing, [65_534, 65_535, 0, 14, 40]);
+        assert!(Feedback::read(&bytes, 7).missing.is_empty(), "another's");
+        bytes[0] = 0x82;
+        assert!(Feedback::read(&bytes, MEDIA).missing.is_empty());
     }
 
     #[test]
     fn what_is_cut_off_or_no_rtcp_says_nothing_more() {
         let whole = compound();
         for end in 0..whole.len() {
-            let way = Way::read(&whole[..end], MEDIA);
-            assert_eq!(way.bandwidth, None, "{end}");
-            assert_eq!(way.loss.is_some(), end >= 32, "{end}");
+            let feedback = Feedback::read(&whole[..end], MEDIA);
+            assert_eq!(feedback.bandwidth, None, "{end}");
+            assert_eq!(feedback.loss.is_some(), end >= 32, "{end}");
         }
+        let nothing = Feedback::default();
         for version in [0x01, 0x41, 0xc1] {
             let mut other = whole.clone();
             other[0] = version;
-            assert!(Way::read(&other, MEDIA).is_empty());
+            assert_eq!(Feedback::read(&other, MEDIA), nothing);
         }
         // A count of reports that are not there, a length beyond the end.
-        assert!(Way::read(&[0x9f, 201, 0, 1, 0, 0, 0, 1], MEDIA).is_empty());
-        assert!(Way::read(&[0x81, 201, 0xff, 0xff, 0, 0, 0, 1], MEDIA).is_empty());
+        let empty = [0x9f, 201, 0, 1, 0, 0, 0, 1];
+        assert_eq!(Feedback::read(&empty, MEDIA), nothing);
+        let long = [0x81, 201, 0xff, 0xff, 0, 0, 0, 1];
+        assert_eq!(Feedback::read(&long, MEDIA), nothing);
     }
 
     #[test]
@@ -182,6 +232,6 @@ mod tests {
         let mut bytes = compound();
         let at = bytes.len() - 7;
         bytes[at] = 0xff;
-        assert_eq!(Way::read(&bytes, MEDIA).bandwidth, Some(u64::MAX));
+        assert_eq!(Feedback::read(&bytes, MEDIA).bandwidth, Some(u64::MAX));
     }
 }

@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use perch::{
     host::adaptation::{Adaptation, Decision, Rates},
-    media::{BranchId, Rendition, rtcp::Way},
+    media::{
+        BranchId, Rendition,
+        flight::Flight,
+        rtcp::{Feedback, Way},
+    },
 };
 
 /// The SSRC that the seeds report on.
@@ -24,10 +28,21 @@ fuzz_target!(|bytes: &[u8]| {
     let mut adaptation = Adaptation::new(RATES);
     let mut now = Instant::now();
     adaptation.joined(BRANCH, now);
+    let mut flight = Flight::default();
+    let mut latest = 65_500u16;
     for packet in bytes.split(|byte| *byte == BETWEEN) {
-        let way = Way::read(packet, MEDIA);
-        if let Some(loss) = way.loss {
-            assert!((0.0..=1.0).contains(&loss));
+        // Seeds that miss packets miss those around 65535.
+        latest = latest.wrapping_add(40);
+        flight.sent(latest.wrapping_sub(39), latest, now);
+        let feedback = Feedback::read(packet, MEDIA);
+        let way = Way {
+            bandwidth: feedback.bandwidth,
+            loss: feedback.loss,
+            excess: flight.hears(&feedback, now),
+            ..Way::default()
+        };
+        for share in way.loss.into_iter().chain(way.excess) {
+            assert!((0.0..=1.0).contains(&share));
         }
         adaptation.way(BRANCH, way, now);
         now += Duration::from_millis(200);

@@ -116,6 +116,7 @@ impl Link {
             loss: Some(loss),
             sent: (self.lately.len() == window).then_some(sent as u64),
             beside: beside as u64,
+            excess: None,
         })
     }
 }

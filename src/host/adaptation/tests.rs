@@ -1,3 +1,5 @@
+mod retries;
+
 use super::*;
 
 const RATES: Rates = Rates {
@@ -241,88 +243,6 @@ fn one_moved_down() -> Talk {
     talk
 }
 
-fn probed(talk: &Talk) -> Option<u32> {
-    talk.adaptation.watchers[&BranchId(1)].probed
-}
-
-/// When it is, before `end`; nothing is shown meanwhile.
-fn until_probed(talk: &mut Talk, end: Instant) -> Instant {
-    loop {
-        assert_eq!(shown(&talk.pass(MOMENT)), []);
-        if probed(talk).is_some() {
-            return talk.now;
-        }
-        assert!(talk.now < end, "it is probed");
-    }
-}
-
-#[test]
-fn a_try_that_fails_makes_the_next_wait_twice_as_long() {
-    let mut talk = one_moved_down();
-    let mut moved = talk.now;
-    let mut wait = RETRY;
-    for _ in 0..6 {
-        let mut bandwidth = 1_000_000;
-        let tried = loop {
-            let mut decisions = talk.pass(MOMENT);
-            if probed(&talk).is_some() {
-                bandwidth += 10_000;
-                decisions.extend(talk.estimate(1, bandwidth));
-            }
-            if let [(1, Rendition::First, Why::Retry)] = shown(&decisions)[..] {
-                break talk.now;
-            }
-            assert!(talk.now < moved + wait * 2 + RETRY, "it is tried");
-        };
-        assert!(tried - moved >= wait, "{:?} of {wait:?}", tried - moved);
-        assert_eq!(probed(&talk), None);
-        talk.estimate(1, 1_900_000);
-        talk.estimate(1, 1_300_000);
-        let back = talk.estimate(1, 1_000_000);
-        let rendition = talk.adaptation.rendition(BranchId(1));
-        assert_eq!(rendition, Some(Rendition::Second), "{back:?}");
-        moved = talk.now;
-        wait = (wait * 2).min(RETRY_MAX);
-    }
-}
-
-#[test]
-fn what_does_not_come_through_beside_the_picture_is_no_try() {
-    let mut talk = one_moved_down();
-    let mut since = talk.now;
-    let mut wait = RETRY;
-    for number in 0..5 {
-        let begins = until_probed(&mut talk, since + wait * 2);
-        assert!(begins - since >= wait, "{:?} of {wait:?}", begins - since);
-        wait = RETRY * (1 << number.min(2));
-        wait = wait.min(Duration::from_secs(15));
-        let mut bandwidth = 1_000_000;
-        while probed(&talk).is_some_and(|beside| beside < 1_000_000) {
-            talk.pass(MOMENT);
-            bandwidth += 10_000;
-            talk.estimate(1, bandwidth);
-        }
-        // Half of what is sent by then.
-        assert_eq!(shown(&talk.estimate(1, bandwidth / 2)), []);
-        assert_eq!(probed(&talk), None);
-        since = talk.now;
-    }
-}
-
-#[test]
-fn nobody_is_probed_with_a_slate() {
-    let mut talk = one_moved_down();
-    let end = talk.now + RETRY_MAX;
-    until_probed(&mut talk, end);
-    talk.adaptation.camera(false, talk.now);
-    assert_eq!(probed(&talk), None);
-    let decisions = talk.pass(RETRY_MAX);
-    assert_eq!((shown(&decisions), probed(&talk)), (vec![], None));
-    talk.adaptation.camera(true, talk.now);
-    let end = talk.now + RETRY_MAX;
-    until_probed(&mut talk, end);
-}
-
 #[test]
 fn losses_count_where_they_last_and_no_estimate_speaks_of_them() {
     let mut talk = Talk::new(RATES, 2);
@@ -367,6 +287,46 @@ fn an_estimate_that_is_far_below_what_is_sent_need_not_fall() {
     assert_eq!(report_of(&mut talk, 1_920_000, 1_013_000, 0.0), []);
     let moved = report_of(&mut talk, 1_990_000, 1_029_000, 0.21);
     assert_eq!(shown(&moved), [(0, Rendition::Second, Why::Bandwidth)]);
+}
+
+#[test]
+fn a_queue_that_overflows_is_believed_before_any_estimate_falls() {
+    for (share, moved) in [(0.75, true), (0.25, false)] {
+        let mut talk = Talk::new(RATES, 1);
+        talk.estimate_of(2_000_000, 2_800_000);
+        talk.now += MOMENT;
+        let way = Way {
+            bandwidth: Some(2_800_000),
+            sent: Some(2_000_000),
+            excess: Some(share),
+            ..Way::default()
+        };
+        talk.adaptation.way(BranchId(0), way, talk.now);
+        let decisions = talk.decisions();
+        assert_eq!(!shown(&decisions).is_empty(), moved, "{decisions:?}");
+        let rendition = talk.adaptation.rendition(BranchId(0)).expect("there");
+        let encoded = f64::from(talk.adaptation.bitrate(rendition));
+        assert!(encoded < 2_000_000.0 * (1.0 - share), "{encoded}");
+        // The keyframe is sent as fast as the queue empties, whatever is encoded meanwhile.
+        let pace = decisions.iter().find_map(|decision| match decision {
+            Decision::Pace { bitrate, .. } => *bitrate,
+            _ => None,
+        });
+        let pace = f64::from(pace.expect("paced"));
+        assert!(
+            pace > encoded && pace < 2_000_000.0 * (1.0 - share),
+            "{pace}"
+        );
+    }
+    // However much is lost of a few packets, whether not even the smallest comes through is for the estimate to say.
+    let mut talk = Talk::new(RATES, 1);
+    let way = Way {
+        sent: Some(2_000_000),
+        excess: Some(0.98),
+        ..Way::default()
+    };
+    talk.adaptation.way(BranchId(0), way, talk.now);
+    assert_eq!(talk.adaptation.watchers[&BranchId(0)].thinned, None);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) const GROWS: f64 = 1.03;
 const RECOVERS: f64 = 1.01;
 /// While a shortage lasts, what waits along the way has to drain as well: so much less is encoded meanwhile.
 const DRAIN: f64 = 0.75;
+/// Of the second rendition, whose keyframe waits behind all that.
+const DRAIN_SMALL: f64 = 1.0 / 3.0;
 const DRAINS: Duration = Duration::from_millis(600);
 /// The first estimate of all is a shortage only where it is below this share of what was sent: it still grows.
 const FIRST_ESTIMATE: f64 = 0.8;
@@ -229,7 +231,9 @@ impl Watcher {
         let missing = sent.picture - arrived;
         let shortage = self.shortage.filter(|_| lasts).map(|it| it.began);
         let onset = shortage.or(self.doubted.map(|it| it.since));
-        let grows = onset.filter(|_| falls);
+        // Where packets are missed, that tells it better.
+        let is_counted = lasts && self.shortage.is_some_and(|it| it.overflows);
+        let grows = onset.filter(|_| falls && !is_counted);
         let by_now = grows.and_then(|onset| onset.arrives_by_now(missing, sent, now));
         // The estimate will come down to that; whether to less than the smallest picture is for the estimate to say.
         let arrived = by_now.map_or(arrived, |by_now| by_now.max(sent.least));
@@ -341,6 +345,25 @@ impl Watcher {
         }
     }
 
+    /// This share of what it is sent does not come through, 0 to 1. An estimate falls later: it is of the last second.
+    pub fn exceeds(&mut self, share: f64, sent: Sent, now: Instant) {
+        let arrived = sent.picture * (1.0 - share);
+        let known = self.shortage.filter(|_| self.is_short(now));
+        let began = known.map(|it| it.began).or(self.doubted.map(|it| it.since));
+        let cause = Cause {
+            began: began.unwrap_or(Onset {
+                at: now,
+                missing: sent.picture - arrived,
+            }),
+            steep: (arrived < sent.picture * STEEP).then_some(sent.steep()),
+            loss: false,
+            overflows: true,
+        };
+        // Whether to less than the smallest picture is for the estimate to say.
+        let carried = (arrived * SHARE).max(sent.least);
+        self.too_much(cause, arrived, carried, sent, now);
+    }
+
     /// More was sent than its way carries: `arrived` bit/s of picture came through at most, `carried` do for certain.
     fn too_much(&mut self, cause: Cause, arrived: f64, carried: f64, sent: Sent, now: Instant) {
         match &mut self.shortage {
@@ -405,13 +428,18 @@ impl Watcher {
 
     /// What of a picture it can be sent at the moment, in bit/s; `most` is what its rendition is encoded at, at most.
     pub fn takes(&self, most: f64, now: Instant) -> Option<f64> {
-        let drains = self.quiet(now).is_some_and(|quiet| quiet < DRAINS);
-        self.limit.map(|limit| match (drains, self.rendition) {
-            (false, _) => limit,
-            (true, Rendition::First) => limit * DRAIN,
-            // How far the estimate will fall is not known yet: a small picture that comes through is what is wanted.
-            (true, Rendition::Second) => limit.min(most) / 2.0,
-        })
+        self.limit
+            .map(|limit| match (self.drains(now), self.rendition) {
+                (false, _) => limit,
+                (true, Rendition::First) => limit * DRAIN,
+                // How far the estimate will fall is not known yet: a small picture that comes through is what is wanted.
+                (true, Rendition::Second) => limit.min(most) * DRAIN_SMALL,
+            })
+    }
+
+    /// It is given less than it carries, for what waits along the way.
+    pub fn drains(&self, now: Instant) -> bool {
+        self.quiet(now).is_some_and(|quiet| quiet < DRAINS)
     }
 
     /// It is sent the second rendition from now on.

@@ -16,8 +16,6 @@ use std::{
 
 use gst::prelude::*;
 
-/// So much faster than what the connection carries for certain: a picture has to be through before the next one.
-const HEADROOM: f64 = 1.3;
 /// Packets that go together last about so long; shorter sleeps cost more than they spread.
 const TOGETHER: Duration = Duration::from_millis(5);
 
@@ -32,18 +30,33 @@ thread_local! {
 
 /// How fast one track's packets may follow each other.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace(Arc<AtomicU32>);
+pub(super) struct Pace(Arc<Setting>);
+
+#[derive(Debug, Default)]
+struct Setting {
+    /// Bit/s; zero: as they come.
+    bitrate: AtomicU32,
+    /// How often pictures were given up.
+    given_up: AtomicU32,
+}
 
 impl Pace {
-    /// From now on for a connection that carries so many bit/s; `None`: as they come.
+    /// From now on so many bit/s; `None`: as they come.
     pub fn set(&self, bitrate: Option<u32>) {
-        self.0.store(bitrate.unwrap_or(0), Ordering::Relaxed);
+        self.0
+            .bitrate
+            .store(bitrate.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Leaves out what is still to be sent of the picture that is just being sent.
+    pub fn give_up(&self) {
+        self.0.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bit/s.
     fn bitrate(&self) -> Option<f64> {
-        let carries = self.0.load(Ordering::Relaxed);
-        (carries > 0).then(|| f64::from(carries) * HEADROOM)
+        let bitrate = self.0.bitrate.load(Ordering::Relaxed);
+        (bitrate > 0).then(|| f64::from(bitrate))
     }
 
     /// Paces what leaves here, on the branch's own streaming thread, which waits for nothing else.
@@ -57,7 +70,7 @@ impl Pace {
                 return gst::PadProbeReturn::Ok;
             }
             PUSHES.set(true);
-            spread(pad, list, bitrate);
+            spread(pad, list, bitrate, &pace.0.given_up);
             PUSHES.set(false);
             gst::PadProbeReturn::Drop
         });
@@ -65,7 +78,8 @@ impl Pace {
 }
 
 /// Pushes the packets a few at a time, each few when the link is through with those before.
-fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64) {
+fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64, given_up: &AtomicU32) {
+    let before = given_up.load(Ordering::Relaxed);
     let mut free = Instant::now();
     let end = free + AT_MOST;
     let mut few = gst::BufferList::new();
@@ -79,6 +93,9 @@ fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64) {
             continue;
         }
         thread::sleep(free.min(end).saturating_duration_since(Instant::now()));
+        if given_up.load(Ordering::Relaxed) != before {
+            return;
+        }
         // Fails only while the branch is being closed.
         if pad
             .push_list(std::mem::replace(&mut few, gst::BufferList::new()))
@@ -150,10 +167,10 @@ mod tests {
         let (lasted, number) = through(&pace);
         assert_eq!((lasted, number), (Duration::ZERO, PACKETS), "in one list");
 
-        pace.set(Some(1_000_000));
+        pace.set(Some(1_300_000));
         let (lasted, number) = through(&pace);
         assert_eq!(number, PACKETS, "none is lost");
-        let whole = (PACKETS * SIZE * 8) as f64 / 1_000_000.0 / HEADROOM;
+        let whole = (PACKETS * SIZE * 8) as f64 / 1_300_000.0;
         // The last few do not wait for themselves to be through.
         assert!(
             lasted.as_secs_f64() > whole * 0.9,

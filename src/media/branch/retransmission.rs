@@ -11,6 +11,7 @@ use std::{
 use gst::prelude::*;
 
 use super::transport::when_made;
+use crate::media::{flight::Flight, rtcp::Feedback};
 
 /// Packets that may be sent again, for each one sent: a link that loses a fifth at random needs a quarter.
 const SHARE: f64 = 0.4;
@@ -21,6 +22,9 @@ const ONCE_IN: Duration = Duration::from_millis(40);
 /// A packet that a viewer will not be sent any more is a picture that never comes, for which browsers of libwebrtc's family wait for
 /// three seconds before they ask for a keyframe: they are given one unasked, and the next not sooner.
 const KEYFRAME_ONCE_IN: Duration = Duration::from_millis(500);
+/// While it is decided what a viewer is sent whose connection is full, its queue is not filled up with what it may not need
+/// any more. Whoever misses a packet for long asks again.
+const HELD: Duration = Duration::from_millis(50);
 /// For so long viewers may ask for what was sent before a change to another rendition.
 const PAST: Duration = Duration::from_secs(3);
 /// What GStreamer calls a request for one packet (`gstrtpsession.c`, 1.22).
@@ -33,13 +37,15 @@ const OWN: &str = "own";
 struct Budget {
     left: f64,
     /// The latest packet's sequence number.
-    latest: u16,
+    latest: Option<u16>,
     /// What was sent up to this one is of no use any more; since when.
     past: Option<(u16, Instant)>,
     /// Sequence numbers of late, and when they were sent again.
     lately: VecDeque<(u16, Instant)>,
     /// When a keyframe was given in the place of packets.
     keyframe: Option<Instant>,
+    /// Nothing is sent again until then.
+    held: Option<Instant>,
 }
 
 /// What comes of a request.
@@ -55,20 +61,31 @@ impl Budget {
     fn new() -> Self {
         Self {
             left: BURST,
-            latest: 0,
+            latest: None,
             past: None,
             lately: VecDeque::new(),
             keyframe: None,
+            held: None,
         }
     }
 
-    fn sent(&mut self, packets: usize, latest: u16) {
-        self.left = (self.left + packets as f64 * SHARE).min(BURST);
-        self.latest = latest;
+    /// Packets of these sequence numbers are sent for the first time. What is left out before them never is.
+    fn sent(&mut self, first: u16, latest: u16, now: Instant) {
+        let packets = latest.wrapping_sub(first).wrapping_add(1);
+        self.left = (self.left + f64::from(packets) * SHARE).min(BURST);
+        let before = first.wrapping_sub(1);
+        if self.latest.is_some_and(|latest| latest != before) {
+            self.past = Some((before, now));
+        }
+        self.latest = Some(latest);
     }
 
     fn forget(&mut self, now: Instant) {
-        self.past = Some((self.latest, now));
+        self.past = self.latest.map(|latest| (latest, now));
+    }
+
+    fn hold(&mut self, now: Instant) {
+        self.held = Some(now + HELD);
     }
 
     fn is_past(&self, sequence: u16, now: Instant) -> bool {
@@ -80,7 +97,7 @@ impl Budget {
     }
 
     fn answers(&mut self, sequence: u16, now: Instant) -> Answer {
-        if self.is_past(sequence, now) {
+        if self.is_past(sequence, now) || self.held.is_some_and(|end| now < end) {
             return Answer::Nothing;
         }
         while let Some((_, at)) = self.lately.front()
@@ -105,15 +122,24 @@ impl Budget {
     }
 }
 
-/// The bounds on one branch's retransmissions. Clones are of the same.
+/// The bounds on one branch's retransmissions, and what is on its way. Clones are of the same.
 #[derive(Debug, Clone)]
-pub(super) struct Retransmissions(Arc<Mutex<Budget>>);
+pub(super) struct Retransmissions(Arc<Mutex<Sending>>);
+
+#[derive(Debug)]
+struct Sending {
+    budget: Budget,
+    flight: Flight,
+}
 
 impl Retransmissions {
     /// Bounds what `webrtcbin` will send again of the picture, whose SSRC this is: sound comes through the same element, and
     /// is not kept. Before it makes its transport.
     pub fn bound(webrtcbin: &gst::Element, picture: u32) -> Result<Self, String> {
-        let bounds = Self(Arc::new(Mutex::new(Budget::new())));
+        let bounds = Self(Arc::new(Mutex::new(Sending {
+            budget: Budget::new(),
+            flight: Flight::default(),
+        })));
         let watching = bounds.clone();
         when_made(webrtcbin, "rtprtxsend", move |sender| {
             watching.watch(sender, picture);
@@ -123,7 +149,19 @@ impl Retransmissions {
 
     /// What has been sent so far is of no use to the viewer any more.
     pub fn forget(&self) {
-        self.budget().forget(Instant::now());
+        let mut sending = self.sending();
+        sending.budget.forget(Instant::now());
+        sending.flight.forget();
+    }
+
+    /// The share of what is sent that the way does not carry, if the viewer's feedback speaks of that ([`Flight::hears`]).
+    pub fn excess(&self, feedback: &Feedback, now: Instant) -> Option<f64> {
+        let mut sending = self.sending();
+        let excess = sending.flight.hears(feedback, now);
+        if excess.is_some() {
+            sending.budget.hold(now);
+        }
+        excess
     }
 
     /// What goes into `rtprtxsend` is sent for the first time; requests come up to its other end.
@@ -135,18 +173,17 @@ impl Retransmissions {
         let fed = self.clone();
         let kind = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         sink.add_probe(kind, move |_, info| {
-            let sent = match (info.buffer_list(), info.buffer()) {
-                (Some(list), _) => list
-                    .len()
-                    .checked_sub(1)
-                    .and_then(|last| Some((list.len(), stream_of(list.get(last)?)?))),
-                (None, Some(packet)) => stream_of(packet).map(|stream| (1, stream)),
-                (None, None) => None,
+            let ends = match (info.buffer_list(), info.buffer()) {
+                (Some(list), _) => list.get(0).zip(list.iter().next_back()),
+                (None, packet) => packet.map(|packet| (packet.as_ref(), packet.as_ref())),
             };
-            if let Some((packets, (ssrc, latest))) = sent
+            let ends = ends.and_then(|(first, last)| Some((stream_of(first)?.1, stream_of(last)?)));
+            if let Some((first, (ssrc, latest))) = ends
                 && ssrc == picture
             {
-                fed.budget().sent(packets, latest);
+                let (mut sending, now) = (fed.sending(), Instant::now());
+                sending.budget.sent(first, latest, now);
+                sending.flight.sent(first, latest, now);
             }
             gst::PadProbeReturn::Ok
         });
@@ -158,7 +195,7 @@ impl Retransmissions {
             let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else {
                 return gst::PadProbeReturn::Ok;
             };
-            let answer = asked.budget().answers(number, Instant::now());
+            let answer = asked.sending().budget.answers(number, Instant::now());
             if let (Answer::Keyframe, Some(sink)) = (answer, sink.upgrade()) {
                 // As if the viewer had asked for it.
                 let wanted = gst_video::UpstreamForceKeyUnitEvent::builder();
@@ -173,7 +210,7 @@ impl Retransmissions {
         });
     }
 
-    fn budget(&self) -> MutexGuard<'_, Budget> {
+    fn sending(&self) -> MutexGuard<'_, Sending> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -227,7 +264,7 @@ mod tests {
         let mut asked = 0;
         // Everything is missed, and asked for twice.
         for packet in 0..10_000u16 {
-            budget.sent(1, packet);
+            budget.sent(packet, packet, now);
             for _ in 0..2 {
                 asked += 1;
                 let now = now + ONCE_IN * u32::from(packet);
@@ -240,7 +277,7 @@ mod tests {
         // A fifth lost, and a fifth of what is sent again: nobody is refused.
         let mut budget = Budget::new();
         for packet in 0..10_000u16 {
-            budget.sent(1, packet);
+            budget.sent(packet, packet, now);
             if packet % 4 == 0 {
                 let now = now + ONCE_IN * u32::from(packet);
                 assert!(grants(&mut budget, packet, now), "{packet}");
@@ -252,7 +289,7 @@ mod tests {
     fn what_came_before_a_change_is_not_sent_again() {
         let mut budget = Budget::new();
         let now = Instant::now();
-        budget.sent(1, 2);
+        budget.sent(2, 2, now);
         budget.forget(now);
         for (number, granted) in [(2, false), (1, false), (65_535, false), (3, true)] {
             assert_eq!(grants(&mut budget, number, now), granted, "{number}");
@@ -261,6 +298,20 @@ mod tests {
             grants(&mut budget, 2, now + PAST),
             "it will be another by then"
         );
+        // Nor what was given up before the next came.
+        budget.sent(9, 12, now);
+        for (number, granted) in [(8, false), (9, true)] {
+            assert_eq!(grants(&mut budget, number, now), granted, "{number}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_again_while_it_is_decided_what_else_is() {
+        let mut budget = Budget::new();
+        let now = Instant::now();
+        budget.hold(now);
+        assert_eq!(budget.answers(7, now + HELD / 2), Answer::Nothing);
+        assert_eq!(budget.answers(7, now + HELD), Answer::Again);
     }
 
     #[test]
@@ -275,7 +326,7 @@ mod tests {
         assert_eq!(budget.answers(1, now), Answer::Nothing, "it was just sent");
         let later = now + KEYFRAME_ONCE_IN;
         assert_eq!(budget.answers(101, later), Answer::Keyframe);
-        budget.sent(5, 102);
+        budget.sent(98, 102, now);
         assert_eq!(budget.answers(102, later), Answer::Again);
     }
 }

@@ -11,12 +11,12 @@ use std::{
 use gst::prelude::*;
 use tokio::sync::Notify;
 
-use super::{Reporter, meter::Meter, probing::Prober};
+use super::{Reporter, meter::Meter, probing::Prober, retransmission::Retransmissions};
 use crate::{
     media::{
         BranchEvent,
         ice::IceUri,
-        rtcp::{Way, fell},
+        rtcp::{Feedback, Way, fell},
     },
     secret::Secret,
 };
@@ -118,7 +118,8 @@ impl Told {
             .bandwidth
             .is_some_and(|bandwidth| fell(bandwidth, self.bandwidth.unwrap_or(u64::MAX)));
         let later = self.way.is_none_or(|at| now >= at + every);
-        let due = way.loss.is_some() || falls || (later && way.bandwidth.is_some());
+        let urgent = way.loss.is_some() || way.excess.is_some() || falls;
+        let due = urgent || (later && way.bandwidth.is_some());
         if due {
             self.way = Some(now);
             self.bandwidth = way.bandwidth.or(self.bandwidth);
@@ -134,6 +135,7 @@ pub(super) fn listen_for_rtcp(
     media: u32,
     meter: Meter,
     prober: Prober,
+    retransmissions: Retransmissions,
     reporter: Reporter,
 ) {
     let session = webrtcbin
@@ -150,11 +152,17 @@ pub(super) fn listen_for_rtcp(
     let told = Mutex::new(Told::default());
     session.connect("on-receiving-rtcp", false, move |values| {
         let packet = values.get(1)?.get::<gst::Buffer>().ok()?;
-        let way = packet
+        let feedback = packet
             .map_readable()
-            .map(|bytes| Way::read(&bytes, media))
+            .map(|bytes| Feedback::read(&bytes, media))
             .unwrap_or_default();
         let now = Instant::now();
+        let way = Way {
+            bandwidth: feedback.bandwidth,
+            loss: feedback.loss,
+            excess: retransmissions.excess(&feedback, now),
+            ..Way::default()
+        };
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.heard(now) {
             reporter.send(BranchEvent::Heard);
@@ -163,7 +171,7 @@ pub(super) fn listen_for_rtcp(
             true => PROBED_EVERY,
             false => WAY_EVERY,
         };
-        if !way.is_empty() && told.way(&way, every, now) {
+        if told.way(&way, every, now) {
             let (picture, beside) = meter.bitrates(now);
             let sent = picture.map(|picture| picture + beside);
             reporter.send(BranchEvent::Way(Way {
