@@ -418,6 +418,7 @@ mod tests {
         let hangs = CameraError::Hangs(String::new());
         assert_eq!(exit_code(&hangs.into()), ExitCode::FAILURE);
         let unknown = CameraError::Profile(ProfileError::Unknown {
+            origin: crate::config::Origin::Default,
             name: "x".into(),
             hint: String::new(),
             known: String::new(),

@@ -179,7 +179,10 @@ fn a_profile_that_there_is_not_is_one_fault_of_the_configuration() {
         panic!("{report:#}");
     };
     assert_eq!((level, postponed), ("fault", "note"));
-    assert!(what.contains("there is no profile \"v4l3\""), "{what}");
+    assert!(
+        what.contains("perch.toml:2:1: camera.profile: there is no profile \"v4l3\""),
+        "{what}"
+    );
     assert!(rest.starts_with("camera and encoder are looked"), "{rest}");
     let mend = report["findings"][0]["mend"].as_str().unwrap();
     assert!(mend.contains("[camera] profile"), "{mend}");

@@ -65,6 +65,8 @@ pub struct Stream {
 pub struct Camera {
     /// A profile's name, or `auto`.
     pub profile: String,
+    /// Where that was said: which profiles there are is known only later.
+    pub profile_origin: Origin,
     /// A device path such as `/dev/video0`, or empty for the profile's own choice.
     pub device: String,
     /// Pixels.

@@ -342,6 +342,11 @@ fn exactly_one_lobby() {
         none.contains("set lobby.url, or embedded_lobby.enabled"),
         "{none}"
     );
+    // Each was most likely meant to be there.
+    for wrong in ["[embedded_lobby]\nenabled = 'yes'", "[lobby]\nurl = 5"] {
+        let error = read(wrong).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
     let both = complaints("[embedded_lobby]\nenabled = true");
     assert!(
         both[0].starts_with("perch.toml:10:1: embedded_lobby.enabled: "),

@@ -110,22 +110,25 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn problem(&mut self, key: &str, message: impl Into<String>) {
-        // A key that is not set is told of at the nearest thing around it that is.
-        let mut path = key;
-        let origin = loop {
-            if let Some(origin) = self.origins.get(path) {
-                break origin.clone();
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = &path[..end],
-                None => break Origin::Default,
-            }
-        };
         self.problems.push(Problem {
-            origin,
+            origin: self.origin(key),
             key: key.to_owned(),
             message: message.into(),
         });
+    }
+
+    /// A key that is not set is told of at the nearest thing around it that is.
+    fn origin(&self, key: &str) -> Origin {
+        let mut path = key;
+        loop {
+            if let Some(origin) = self.origins.get(path) {
+                return origin.clone();
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return Origin::Default,
+            }
+        }
     }
 
     /// Whether every file was read to its end. Where one was not, what seems to be missing may be in it.
@@ -181,6 +184,7 @@ impl Check<'_> {
         }
         Camera {
             profile: raw.profile.clone(),
+            profile_origin: self.origin("camera.profile"),
             device: self.device("camera.device", &raw.device),
             width: self.size("camera.width", raw.width),
             height: self.size("camera.height", raw.height),
@@ -476,11 +480,10 @@ impl Check<'_> {
                  viewers in the embedded one or in the one at lobby.url",
             ),
             (true, false) => {
-                // With a problem of its own, lobby.url was most likely meant to be there.
-                let is_wrong = self
-                    .problems
-                    .iter()
-                    .any(|problem| problem.key == "lobby.url");
+                // With a problem of its own, one of the two was most likely meant to be there.
+                let is_wrong = self.problems.iter().any(|problem| {
+                    ["lobby.url", "embedded_lobby.enabled"].contains(&problem.key.as_str())
+                });
                 if !is_wrong && self.saw_all() {
                     self.problem(
                         "lobby.url",

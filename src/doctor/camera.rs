@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -191,12 +191,7 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
             return (finding, Opens::No);
         }
     };
-    let what = if node.file_type().is_char_device() {
-        devices::no_camera(device)
-    } else {
-        Some(format!("{shown} is no device"))
-    };
-    if let Some(what) = what {
+    if let Some(what) = devices::no_camera(device) {
         let mend = "name the camera in [camera] device";
         return (Finding::fault(CAMERA, what, mend), Opens::No);
     }
@@ -594,7 +589,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         let (plain, opens) = look(&file, &account, Whose::Others);
         assert_eq!((plain.level, opens), (Level::Fault, Opens::No));
-        assert!(plain.what.contains("is no device"), "{plain:?}");
+        assert!(plain.what.contains("no device at all"), "{plain:?}");
         let libcamera = Path::new("/base/soc/i2c0mux/i2c@1/imx708@1a");
         let (named, opens) = look(libcamera, &account, Whose::Others);
         assert_eq!((named.level, opens), (Level::Ok, Opens::Yes), "{named:?}");

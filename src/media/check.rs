@@ -367,7 +367,7 @@ mod tests {
         assert!(
             report
                 .to_string()
-                .contains("fault: camera.profile: there is no profile")
+                .contains(":4:1: camera.profile: there is no profile")
         );
     }
 }

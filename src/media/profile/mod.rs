@@ -15,7 +15,7 @@ use std::{
     fmt,
 };
 
-use crate::config::Config;
+use crate::config::{Camera, Config, Origin};
 
 pub use capture::{Capture, Fps, Mode, Rate, Span};
 pub use file::{BUILT_IN, Profile};
@@ -152,8 +152,11 @@ pub enum ProfileError {
     #[error("{file}: {why}")]
     Invalid { file: String, why: String },
     /// The configuration asks for a profile that does not exist.
-    #[error("camera.profile: there is no profile {name:?}{hint}; there are: auto, {known}")]
+    #[error(
+        "{origin}: camera.profile: there is no profile {name:?}{hint}; there are: auto, {known}"
+    )]
     Unknown {
+        origin: Origin,
         name: String,
         hint: String,
         known: String,
@@ -326,9 +329,8 @@ impl Profiles {
     }
 
     fn plan_with_all(&self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
-        let name = config.camera.profile.as_str();
-        if name != "auto" {
-            return self.named(name)?.plan(config, hardware);
+        if config.camera.profile != "auto" {
+            return self.named(&config.camera)?.plan(config, hardware);
         }
         let mut candidates: Vec<_> = self
             .iter()
@@ -369,17 +371,19 @@ impl Profiles {
     pub fn suits(&self, config: &Config) -> Result<(), ProfileError> {
         match config.camera.profile.as_str() {
             "auto" => Ok(()),
-            name => self.named(name)?.has_sound_for(config),
+            _ => self.named(&config.camera)?.has_sound_for(config),
         }
     }
 
-    fn named(&self, name: &str) -> Result<&Profile, ProfileError> {
+    fn named(&self, camera: &Camera) -> Result<&Profile, ProfileError> {
+        let name = camera.profile.as_str();
         self.iter()
             .find(|profile| profile.name == name)
             .ok_or_else(|| {
                 let known: Vec<&str> = self.iter().map(|profile| profile.name.as_str()).collect();
                 let near = crate::config::nearest(name, &known);
                 ProfileError::Unknown {
+                    origin: camera.profile_origin.clone(),
                     name: name.to_owned(),
                     hint: near.map_or_else(String::new, |near| format!("; did you mean {near:?}")),
                     known: known.join(", "),

@@ -75,7 +75,7 @@ fn an_unknown_profile_is_told_with_those_that_there_are() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "camera.profile: there is no profile \"tset\"; did you mean \"test\"; there are: auto, h264, imx8, jetson, \
+        "perch.toml:4:1: camera.profile: there is no profile \"tset\"; did you mean \"test\"; there are: auto, h264, imx8, jetson, \
          libcamera, raspberry-pi, raspberry-pi-usb, rockchip, test, v4l2, va"
     );
 }
