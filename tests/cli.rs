@@ -367,7 +367,7 @@ fn a_profile_beside_the_program_is_found() {
     let mut devices = perch(&["devices", "--config", &file(directory.path())]);
     let (code, stdout, stderr) = run(devices.env("PERCH_DATA_DIR", &data));
     assert_eq!(code, 0, "{stderr}");
-    for told in ["broken.toml:1:1: ", "  mine  ", "  v4l2  "] {
+    for told in ["broken.toml:1:1: ", "  mine  ", "/mine.toml)\n", "  v4l2  "] {
         assert!(stdout.contains(told), "{told}: {stdout}");
     }
 

@@ -422,7 +422,11 @@ impl fmt::Display for Inventory {
         }
         writeln!(f, "Profiles")?;
         for (profile, verdict) in self.profiles.iter().zip(&self.verdicts) {
-            writeln!(f, "  {}  {}", profile.name, profile.description)?;
+            write!(f, "  {}  {}", profile.name, profile.description)?;
+            match profile.owners_file() {
+                Some(file) => writeln!(f, " ({file})")?,
+                None => writeln!(f)?,
+            }
             writeln!(f, "    {verdict}")?;
         }
         for fault in &self.faults {

@@ -211,6 +211,11 @@ impl Profile {
         (self.priority(), !self.is_built_in)
     }
 
+    /// The file that it is from, where it is none of those that come with Perch.
+    pub fn owners_file(&self) -> Option<&str> {
+        (!self.is_built_in).then_some(self.file.as_str())
+    }
+
     fn with_file(&self) -> String {
         format!("{:?} ({})", self.name, self.file)
     }
