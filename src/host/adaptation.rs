@@ -24,10 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
-    shortage::Shortage,
-    watcher::{Sent, Watcher},
-};
+use self::watcher::{Sent, Watcher};
 use crate::{
     config::Config,
     media::{BranchId, Rendition, rtcp::Way},
@@ -358,8 +355,8 @@ impl Adaptation {
         let ready = |watcher: &Watcher| {
             // Alone, it is given what it carries, unless that went wrong before; beside others it has to take what
             // they do.
-            let carries = watcher.limit.is_none_or(|limit| limit * NEARLY >= lowest);
-            let fits = empty && watcher.is_untried() && carries;
+            let fits =
+                empty && watcher.is_untried() && watcher.limit.is_none_or(|limit| limit >= lowest);
             watcher.rendition == Rendition::Second
                 && (fits || now >= watcher.retry_at)
                 && watcher.is_calm(now)
@@ -452,19 +449,20 @@ impl Adaptation {
             }
             let shortage = watcher.shortage;
             let steep = shortage.filter(|_| watcher.is_short(now));
-            let steep = steep.and_then(|shortage| shortage.steep);
+            let steep = steep.and_then(|shortage| shortage.cause.steep);
             let needed = steep.map_or(needed, |steep| needed.max(steep));
             let Some(limit) = watcher.limit.filter(|limit| *limit < needed) else {
                 continue;
             };
             // What is far too much needs no second look.
-            let certain = limit < needed / 2.0 || shortage.is_some_and(|it| it.lasts() || it.loss);
+            let certain =
+                limit < needed / 2.0 || shortage.is_some_and(|it| it.lasts() || it.cause.loss);
             if !certain {
                 continue;
             }
             watcher.move_down(now);
             let why = match shortage {
-                Some(Shortage { loss: true, .. }) => Why::Loss,
+                Some(shortage) if shortage.cause.loss => Why::Loss,
                 _ => Why::Bandwidth,
             };
             moved.push(Decision::Show {
@@ -519,19 +517,21 @@ impl Adaptation {
 
     /// Whoever is short of something is sent nothing in bursts.
     fn pace(&mut self, now: Instant) {
-        let rates = self.rates();
+        let most = self.rates().second.map_or(0, |(_, most)| most);
         for (branch, watcher) in &mut self.watchers {
-            let (encoded, most) = match watcher.rendition {
-                Rendition::First => (self.first, rates.first.1),
-                Rendition::Second => (self.second, rates.second.map_or(0, |(_, most)| most)),
+            let encoded = match watcher.rendition {
+                Rendition::First => self.first,
+                Rendition::Second => self.second,
             };
             let probed = f64::from(watcher.probed.unwrap_or(0));
-            let bitrate = watcher.limit.map(|limit| match watcher.drains(now) {
+            let drains = watcher.drains(now) && watcher.rendition == Rendition::Second;
+            let encoded = f64::from(encoded);
+            let bitrate = watcher.limit.map(|limit| match drains {
                 // A queue may be full, and would drop what comes faster than it empties; but the keyframe that ends a
-                // freeze is not sent much more slowly than that either.
-                true => limit.min(f64::from(most)) * NEARLY + probed,
+                // freeze is not sent much more slowly than that either, whatever little is encoded meanwhile.
+                true => (limit.min(f64::from(most)) * NEARLY).max(encoded * 1.1) + probed,
                 // Not much faster than it is made: what a connection carries is known only roughly.
-                false => (limit.min(f64::from(encoded) * 1.2) + probed) * HEADROOM,
+                false => (limit.min(encoded * 1.2) + probed) * HEADROOM,
             });
             let bitrate = bitrate.map(whole);
             if differs(bitrate, watcher.paced) {

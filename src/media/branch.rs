@@ -151,7 +151,7 @@ impl Branch {
         let _ = self.commands.send(Command::Thin(bitrate));
     }
 
-    /// Spreads each picture's packets for a connection that carries so many bit/s; `None` ends it.
+    /// Lets each picture's packets follow each other at so many bit/s; `None`: as they come.
     pub fn pace(&self, bitrate: Option<u32>) {
         let _ = self.commands.send(Command::Pace(bitrate));
     }
@@ -390,7 +390,6 @@ impl Pipeline {
             Command::Show(rendition, change) => {
                 self.gate.show(rendition, change);
                 if change == Change::AtOnce {
-                    self.pace.give_up();
                     self.retransmissions.forget();
                 }
             }

@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     for packet in bytes.split(|byte| *byte == BETWEEN) {
         // Seeds that miss packets miss those around 65535.
         latest = latest.wrapping_add(40);
-        flight.sent(latest.wrapping_sub(39), latest, now);
+        flight.sent(latest, now);
         let feedback = Feedback::read(packet, MEDIA);
         let way = Way {
             bandwidth: feedback.bandwidth,

@@ -41,6 +41,8 @@ struct Link {
     dropped: f64,
     dropped_ever: f64,
     since_report: Duration,
+    /// What each moment of an overflow that has not been told yet dropped, and what came to it.
+    overflow: Vec<[f64; 2]>,
 }
 
 impl Link {
@@ -59,6 +61,7 @@ impl Link {
             dropped: 0.0,
             dropped_ever: 0.0,
             since_report: Duration::ZERO,
+            overflow: Vec::new(),
         }
     }
 
@@ -72,10 +75,15 @@ impl Link {
         self.queue = (self.queue + (bitrate - self.capacity) * moment).max(0.0);
         let most = self.capacity * QUEUE;
         if self.queue > most {
-            self.dropped += self.queue - most;
-            self.dropped_ever += self.queue - most;
+            let dropped = self.queue - most;
+            self.dropped += dropped;
+            self.dropped_ever += dropped;
             self.queue = most;
+            self.overflow.push([dropped, bitrate * moment]);
+        } else {
+            self.overflow.clear();
         }
+        let excess = self.counted();
         // The delay grows, or stands at its most.
         let grows = self.queue > before + 1.0 || (self.queue >= most && bitrate > self.capacity);
         let late = std::mem::take(&mut self.late);
@@ -102,7 +110,13 @@ impl Link {
         let news = falls && !self.overused;
         self.overused = falls;
         if !news && self.since_report < self.says {
-            return None;
+            // Packets are asked for at once.
+            return excess.map(|excess| Way {
+                sent: (self.lately.len() == window).then_some(sent as u64),
+                beside: beside as u64,
+                excess: Some(excess),
+                ..Way::default()
+            });
         }
         self.since_report = Duration::ZERO;
         let loss = if self.sent > 0.0 {
@@ -116,8 +130,19 @@ impl Link {
             loss: Some(loss),
             sent: (self.lately.len() == window).then_some(sent as u64),
             beside: beside as u64,
-            excess: None,
+            excess,
         })
+    }
+
+    /// What its requests for packets say, where several pictures are broken: a queue drops.
+    fn counted(&mut self) -> Option<f64> {
+        (self.overflow.len() >= 2)
+            .then(|| {
+                let moments = std::mem::take(&mut self.overflow);
+                let sum = |of: usize| moments.iter().map(|moment| moment[of]).sum::<f64>();
+                sum(0) / sum(1)
+            })
+            .filter(|share| *share >= 0.25)
     }
 }
 

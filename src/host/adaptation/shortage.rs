@@ -16,23 +16,23 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// More was sent than a way carries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shortage {
-    pub began: Onset,
+    /// All that spoke of it, taken together.
+    pub cause: Cause,
     pub last: Instant,
-    /// Much less arrived than was sent, at some time; what would have been enough, in bit/s.
-    pub steep: Option<f64>,
-    /// No estimate spoke of it.
-    pub loss: bool,
-    /// The queue in front of the link was full.
-    pub overflows: bool,
 }
 
 /// What speaks of a shortage.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cause {
     pub began: Onset,
+    /// Much less arrived than was sent, at some time; what would have been enough, in bit/s.
     pub steep: Option<f64>,
+    /// No estimate spoke of it.
     pub loss: bool,
+    /// The queue in front of the link was full.
     pub overflows: bool,
+    /// What it drops was counted packet by packet.
+    pub counted: bool,
 }
 
 /// When something first spoke of a shortage.
@@ -52,43 +52,41 @@ pub(super) struct Doubt {
 }
 
 impl Shortage {
-    pub fn new(cause: Cause, now: Instant) -> Self {
-        Self {
-            began: cause.began,
-            last: now,
-            steep: cause.steep,
-            loss: cause.loss,
-            overflows: cause.overflows,
-        }
-    }
-
     /// It is spoken of again.
     pub fn goes_on(&mut self, cause: Cause, now: Instant) {
         self.last = now;
-        self.steep = self.steep.or(cause.steep);
-        self.loss &= cause.loss;
-        self.overflows |= cause.overflows;
+        self.cause = Cause {
+            began: self.cause.began,
+            steep: self.cause.steep.or(cause.steep),
+            loss: self.cause.loss && cause.loss,
+            overflows: self.cause.overflows || cause.overflows,
+            counted: self.cause.counted || cause.counted,
+        };
     }
 
     /// It is none that passes by itself: what a report says of losses is of all the time since the one before.
     pub fn lasts(&self) -> bool {
-        self.overflows || self.last.duration_since(self.began.at) >= LASTS
+        self.cause.overflows || self.last.duration_since(self.cause.began.at) >= LASTS
     }
 }
 
 impl Cause {
-    /// Nothing spoke of it before.
-    pub fn at(loss: bool, now: Instant) -> Self {
-        let began = Onset {
-            at: now,
-            missing: 0.0,
-        };
+    pub fn since(began: Onset) -> Self {
         Self {
             began,
             steep: None,
-            loss,
+            loss: false,
             overflows: false,
+            counted: false,
         }
+    }
+
+    /// Nothing spoke of it before.
+    pub fn at(now: Instant) -> Self {
+        Self::since(Onset {
+            at: now,
+            missing: 0.0,
+        })
     }
 }
 

@@ -229,10 +229,10 @@ impl Watcher {
         let arrived = (bandwidth / REACTION).max(carried);
         let falls = falls && (lasts || bandwidth <= sent.picture);
         let missing = sent.picture - arrived;
-        let shortage = self.shortage.filter(|_| lasts).map(|it| it.began);
+        let shortage = self.shortage.filter(|_| lasts).map(|it| it.cause.began);
         let onset = shortage.or(self.doubted.map(|it| it.since));
         // Where packets are missed, that tells it better.
-        let is_counted = lasts && self.shortage.is_some_and(|it| it.overflows);
+        let is_counted = lasts && self.shortage.is_some_and(|it| it.cause.counted);
         let grows = onset.filter(|_| falls && !is_counted);
         let by_now = grows.and_then(|onset| onset.arrives_by_now(missing, sent, now));
         // The estimate will come down to that; whether to less than the smallest picture is for the estimate to say.
@@ -256,19 +256,17 @@ impl Watcher {
                 sent.scale()
             };
             let cause = Cause {
-                loss: false,
                 overflows,
                 steep: steep.then_some(sent.steep()),
-                began,
+                ..Cause::since(began)
             };
             self.too_much(cause, arrived * scale, carried * scale, sent, now);
         } else if sent.is_plainly_more_than(bandwidth) && overflows {
             // An estimate that is far below what is sent has no need to fall.
             let cause = Cause {
-                loss: false,
                 overflows,
                 steep: Some(sent.steep()),
-                began,
+                ..Cause::since(began)
             };
             let arrived = sent.picture * (1.0 - self.loss);
             self.too_much(cause, arrived, carried, sent, now);
@@ -278,7 +276,7 @@ impl Watcher {
                 self.stays_short(now);
             }
             if self.fails_its_trial(bandwidth, now) {
-                self.too_much(Cause::at(false, now), sent.picture, carried, sent, now);
+                self.too_much(Cause::at(now), sent.picture, carried, sent, now);
             }
         }
     }
@@ -345,19 +343,14 @@ impl Watcher {
         }
     }
 
-    /// This share of what it is sent does not come through, 0 to 1. An estimate falls later: it is of the last second.
+    /// A queue on its way drops this share of what it is sent, 0 to 1. An estimate falls later: it is of the last second.
     pub fn exceeds(&mut self, share: f64, sent: Sent, now: Instant) {
         let arrived = sent.picture * (1.0 - share);
-        let known = self.shortage.filter(|_| self.is_short(now));
-        let began = known.map(|it| it.began).or(self.doubted.map(|it| it.since));
         let cause = Cause {
-            began: began.unwrap_or(Onset {
-                at: now,
-                missing: sent.picture - arrived,
-            }),
             steep: (arrived < sent.picture * STEEP).then_some(sent.steep()),
-            loss: false,
             overflows: true,
+            counted: true,
+            ..Cause::at(now)
         };
         // Whether to less than the smallest picture is for the estimate to say.
         let carried = (arrived * SHARE).max(sent.least);
@@ -378,7 +371,7 @@ impl Watcher {
                     _ => BEYOND,
                 };
                 self.knee = None;
-                *before = Some(Shortage::new(cause, now));
+                *before = Some(Shortage { cause, last: now });
             }
         }
         self.knee = Some(self.knee.map_or(arrived, |knee| knee.min(arrived)));
@@ -398,7 +391,7 @@ impl Watcher {
     fn stays_short(&mut self, now: Instant) {
         if let Some(shortage) = &mut self.shortage
             && now.saturating_duration_since(shortage.last) < LOSS_AFTER
-            && now.saturating_duration_since(shortage.began.at) >= STAYS
+            && now.saturating_duration_since(shortage.cause.began.at) >= STAYS
         {
             shortage.last = now;
         }
@@ -415,7 +408,13 @@ impl Watcher {
                     self.lower(carried, sent, now);
                 }
             }
-            _ => self.too_much(Cause::at(true, now), sent.picture, carried, sent, now),
+            _ => {
+                let cause = Cause {
+                    loss: true,
+                    ..Cause::at(now)
+                };
+                self.too_much(cause, sent.picture, carried, sent, now);
+            }
         }
     }
 

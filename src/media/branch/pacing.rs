@@ -30,32 +30,17 @@ thread_local! {
 
 /// How fast one track's packets may follow each other.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace(Arc<Setting>);
-
-#[derive(Debug, Default)]
-struct Setting {
-    /// Bit/s; zero: as they come.
-    bitrate: AtomicU32,
-    /// How often pictures were given up.
-    given_up: AtomicU32,
-}
+pub(super) struct Pace(Arc<AtomicU32>);
 
 impl Pace {
     /// From now on so many bit/s; `None`: as they come.
     pub fn set(&self, bitrate: Option<u32>) {
-        self.0
-            .bitrate
-            .store(bitrate.unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Leaves out what is still to be sent of the picture that is just being sent.
-    pub fn give_up(&self) {
-        self.0.given_up.fetch_add(1, Ordering::Relaxed);
+        self.0.store(bitrate.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Bit/s.
     fn bitrate(&self) -> Option<f64> {
-        let bitrate = self.0.bitrate.load(Ordering::Relaxed);
+        let bitrate = self.0.load(Ordering::Relaxed);
         (bitrate > 0).then(|| f64::from(bitrate))
     }
 
@@ -70,7 +55,7 @@ impl Pace {
                 return gst::PadProbeReturn::Ok;
             }
             PUSHES.set(true);
-            spread(pad, list, bitrate, &pace.0.given_up);
+            spread(pad, list, bitrate);
             PUSHES.set(false);
             gst::PadProbeReturn::Drop
         });
@@ -78,8 +63,7 @@ impl Pace {
 }
 
 /// Pushes the packets a few at a time, each few when the link is through with those before.
-fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64, given_up: &AtomicU32) {
-    let before = given_up.load(Ordering::Relaxed);
+fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64) {
     let mut free = Instant::now();
     let end = free + AT_MOST;
     let mut few = gst::BufferList::new();
@@ -93,9 +77,6 @@ fn spread(pad: &gst::Pad, list: &gst::BufferListRef, bitrate: f64, given_up: &At
             continue;
         }
         thread::sleep(free.min(end).saturating_duration_since(Instant::now()));
-        if given_up.load(Ordering::Relaxed) != before {
-            return;
-        }
         // Fails only while the branch is being closed.
         if pad
             .push_list(std::mem::replace(&mut few, gst::BufferList::new()))

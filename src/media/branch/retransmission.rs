@@ -37,7 +37,7 @@ const OWN: &str = "own";
 struct Budget {
     left: f64,
     /// The latest packet's sequence number.
-    latest: Option<u16>,
+    latest: u16,
     /// What was sent up to this one is of no use any more; since when.
     past: Option<(u16, Instant)>,
     /// Sequence numbers of late, and when they were sent again.
@@ -61,7 +61,7 @@ impl Budget {
     fn new() -> Self {
         Self {
             left: BURST,
-            latest: None,
+            latest: 0,
             past: None,
             lately: VecDeque::new(),
             keyframe: None,
@@ -69,19 +69,13 @@ impl Budget {
         }
     }
 
-    /// Packets of these sequence numbers are sent for the first time. What is left out before them never is.
-    fn sent(&mut self, first: u16, latest: u16, now: Instant) {
-        let packets = latest.wrapping_sub(first).wrapping_add(1);
-        self.left = (self.left + f64::from(packets) * SHARE).min(BURST);
-        let before = first.wrapping_sub(1);
-        if self.latest.is_some_and(|latest| latest != before) {
-            self.past = Some((before, now));
-        }
-        self.latest = Some(latest);
+    fn sent(&mut self, packets: usize, latest: u16) {
+        self.left = (self.left + packets as f64 * SHARE).min(BURST);
+        self.latest = latest;
     }
 
     fn forget(&mut self, now: Instant) {
-        self.past = self.latest.map(|latest| (latest, now));
+        self.past = Some((self.latest, now));
     }
 
     fn hold(&mut self, now: Instant) {
@@ -173,17 +167,20 @@ impl Retransmissions {
         let fed = self.clone();
         let kind = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         sink.add_probe(kind, move |_, info| {
-            let ends = match (info.buffer_list(), info.buffer()) {
-                (Some(list), _) => list.get(0).zip(list.iter().next_back()),
-                (None, packet) => packet.map(|packet| (packet.as_ref(), packet.as_ref())),
+            let sent = match (info.buffer_list(), info.buffer()) {
+                (Some(list), _) => list
+                    .len()
+                    .checked_sub(1)
+                    .and_then(|last| Some((list.len(), stream_of(list.get(last)?)?))),
+                (None, Some(packet)) => stream_of(packet).map(|stream| (1, stream)),
+                (None, None) => None,
             };
-            let ends = ends.and_then(|(first, last)| Some((stream_of(first)?.1, stream_of(last)?)));
-            if let Some((first, (ssrc, latest))) = ends
+            if let Some((packets, (ssrc, latest))) = sent
                 && ssrc == picture
             {
-                let (mut sending, now) = (fed.sending(), Instant::now());
-                sending.budget.sent(first, latest, now);
-                sending.flight.sent(first, latest, now);
+                let mut sending = fed.sending();
+                sending.budget.sent(packets, latest);
+                sending.flight.sent(latest, Instant::now());
             }
             gst::PadProbeReturn::Ok
         });
@@ -264,7 +261,7 @@ mod tests {
         let mut asked = 0;
         // Everything is missed, and asked for twice.
         for packet in 0..10_000u16 {
-            budget.sent(packet, packet, now);
+            budget.sent(1, packet);
             for _ in 0..2 {
                 asked += 1;
                 let now = now + ONCE_IN * u32::from(packet);
@@ -277,7 +274,7 @@ mod tests {
         // A fifth lost, and a fifth of what is sent again: nobody is refused.
         let mut budget = Budget::new();
         for packet in 0..10_000u16 {
-            budget.sent(packet, packet, now);
+            budget.sent(1, packet);
             if packet % 4 == 0 {
                 let now = now + ONCE_IN * u32::from(packet);
                 assert!(grants(&mut budget, packet, now), "{packet}");
@@ -289,7 +286,7 @@ mod tests {
     fn what_came_before_a_change_is_not_sent_again() {
         let mut budget = Budget::new();
         let now = Instant::now();
-        budget.sent(2, 2, now);
+        budget.sent(1, 2);
         budget.forget(now);
         for (number, granted) in [(2, false), (1, false), (65_535, false), (3, true)] {
             assert_eq!(grants(&mut budget, number, now), granted, "{number}");
@@ -298,11 +295,6 @@ mod tests {
             grants(&mut budget, 2, now + PAST),
             "it will be another by then"
         );
-        // Nor what was given up before the next came.
-        budget.sent(9, 12, now);
-        for (number, granted) in [(8, false), (9, true)] {
-            assert_eq!(grants(&mut budget, number, now), granted, "{number}");
-        }
     }
 
     #[test]
@@ -326,7 +318,7 @@ mod tests {
         assert_eq!(budget.answers(1, now), Answer::Nothing, "it was just sent");
         let later = now + KEYFRAME_ONCE_IN;
         assert_eq!(budget.answers(101, later), Answer::Keyframe);
-        budget.sent(98, 102, now);
+        budget.sent(5, 102);
         assert_eq!(budget.answers(102, later), Answer::Again);
     }
 }
