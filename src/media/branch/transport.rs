@@ -183,3 +183,34 @@ pub(super) fn listen_for_rtcp(
         None
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_urgent_is_told_at_once_and_the_rest_now_and_then() {
+        let mut told = Told::default();
+        let now = Instant::now();
+        let estimate = |bandwidth| Way {
+            bandwidth: Some(bandwidth),
+            ..Way::default()
+        };
+        assert!(told.way(&estimate(2_000_000), WAY_EVERY, now));
+        assert!(!told.way(&estimate(2_100_000), WAY_EVERY, now), "it rises");
+        let nothing = Way::default();
+        assert!(!told.way(&nothing, WAY_EVERY, now + WAY_EVERY));
+        let loss = Way {
+            loss: Some(0.0),
+            ..Way::default()
+        };
+        let excess = Way {
+            excess: Some(0.5),
+            ..Way::default()
+        };
+        for urgent in [loss, excess, estimate(1_000_000)] {
+            assert!(told.way(&urgent, WAY_EVERY, now), "{urgent:?}");
+        }
+        assert!(told.way(&estimate(1_000_000), WAY_EVERY, now + WAY_EVERY));
+    }
+}
