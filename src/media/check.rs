@@ -208,7 +208,9 @@ impl Report {
                     self.faults.push(Obstacle::Wrong(why));
                 }
                 let device = plan.device.as_deref().map(Path::new);
-                if let Some(why) = device.and_then(devices::no_camera) {
+                let is_none =
+                    |device| devices::no_device(device).or_else(|| devices::no_camera(device));
+                if let Some(why) = device.and_then(is_none) {
                     self.faults
                         .push(Obstacle::Wrong(format!("camera.device: {why}")));
                 }

@@ -194,19 +194,26 @@ pub fn is_node(device: &Path) -> bool {
     device.starts_with("/dev")
 }
 
-/// What is wrong with a device that is there and is no camera. (What is a video device may still be none: that shows when
-/// it is opened.)
+/// What is wrong with a device that is there and is of another kind than cameras. (What is a video device may still be
+/// none: that shows when it is opened.)
 pub fn no_camera(device: &Path) -> Option<String> {
+    let node = device.metadata().ok().filter(|_| is_node(device))?;
+    let is_other = node.file_type().is_char_device() && major(node.rdev()) != VIDEO4LINUX;
+    is_other.then(|| is_no_camera(device, "not a video device"))
+}
+
+/// What is wrong with a device that is there and is none, but a file or a directory.
+pub fn no_device(device: &Path) -> Option<String> {
     let node = device.metadata().ok()?;
-    let is = match node.file_type().is_char_device() {
-        true if major(node.rdev()) == VIDEO4LINUX || !is_node(device) => return None,
-        true => "not a video device",
-        false => "no device at all",
-    };
-    Some(format!(
+    let is_one = node.file_type().is_char_device();
+    (!is_one).then(|| is_no_camera(device, "no device at all"))
+}
+
+fn is_no_camera(device: &Path, is: &str) -> String {
+    format!(
         "{} is no camera: {is}; `perch devices` tells what is there",
         device.display()
-    ))
+    )
 }
 
 /// Udev's stable names (`/dev/v4l/by-id/…`) are links to the nodes that are found here.
@@ -545,7 +552,8 @@ mod tests {
         let null = no_camera(Path::new("/dev/null")).unwrap();
         assert!(null.starts_with("/dev/null is no camera: "), "{null}");
         let file = tempfile::NamedTempFile::new().unwrap();
-        let plain = no_camera(file.path()).unwrap();
+        assert_eq!(no_device(Path::new("/dev/null")), None);
+        let plain = no_device(file.path()).unwrap();
         assert!(plain.contains("no device at all"), "{plain}");
         assert_eq!(no_camera(Path::new("/dev/nosuch")), None);
         assert_eq!(no_camera(Path::new("/base/soc/imx708@1a")), None);
