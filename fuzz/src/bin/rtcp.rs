@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut flight = Flight::default();
     let mut latest = 65_500u16;
     for packet in bytes.split(|byte| *byte == BETWEEN) {
-        // Seeds that miss packets miss those around 65535.
+        // The seed `missing` misses some of the second and the third forty, which are 400 ms old by then.
         latest = latest.wrapping_add(40);
         flight.sent(latest, now);
         let feedback = Feedback::read(packet, MEDIA);
