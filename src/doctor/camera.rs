@@ -191,7 +191,7 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
             return (finding, Opens::No);
         }
     };
-    if let Some(what) = devices::no_device(device).or_else(|| devices::no_camera(device)) {
+    if let Some(what) = devices::no_camera(device) {
         let mend = "name the camera in [camera] device";
         return (Finding::fault(CAMERA, what, mend), Opens::No);
     }

@@ -38,8 +38,6 @@ const NO_GREAT_STEP: f64 = 1.3;
 const REMEMBERS: Duration = Duration::from_secs(4);
 /// For so long a second rendition that could not be encoded is done without.
 const SECOND_AGAIN: Duration = Duration::from_secs(60);
-/// So much faster than what a connection carries for certain is a picture sent: it has to be through before the next one.
-const HEADROOM: f64 = 1.3;
 /// How often what may grow does.
 pub const STEP: Duration = Duration::from_millis(500);
 /// What may be encoded.
@@ -523,16 +521,7 @@ impl Adaptation {
                 Rendition::First => self.first,
                 Rendition::Second => self.second,
             };
-            let probed = f64::from(watcher.probed.unwrap_or(0));
-            let drains = watcher.drains(now) && watcher.rendition == Rendition::Second;
-            let encoded = f64::from(encoded);
-            let bitrate = watcher.limit.map(|limit| match drains {
-                // A queue may be full, and would drop what comes faster than it empties; but the keyframe that ends a
-                // freeze is not sent much more slowly than that either, whatever little is encoded meanwhile.
-                true => (limit.min(f64::from(most)) * NEARLY).max(encoded * 1.1) + probed,
-                // Not much faster than it is made: what a connection carries is known only roughly.
-                false => (limit.min(encoded * 1.2) + probed) * HEADROOM,
-            });
+            let bitrate = watcher.pace(f64::from(encoded), f64::from(most), now);
             let bitrate = bitrate.map(whole);
             if differs(bitrate, watcher.paced) {
                 watcher.paced = bitrate;

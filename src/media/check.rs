@@ -208,9 +208,7 @@ impl Report {
                     self.faults.push(Obstacle::Wrong(why));
                 }
                 let device = plan.device.as_deref().map(Path::new);
-                let is_none =
-                    |device| devices::no_device(device).or_else(|| devices::no_camera(device));
-                if let Some(why) = device.and_then(is_none) {
+                if let Some(why) = device.and_then(devices::no_camera) {
                     self.faults
                         .push(Obstacle::Wrong(format!("camera.device: {why}")));
                 }

@@ -196,17 +196,19 @@ pub fn is_node(device: &Path) -> bool {
 
 /// What is wrong with a device that is there and is of another kind than cameras. (What is a video device may still be
 /// none: that shows when it is opened.)
-pub fn no_camera(device: &Path) -> Option<String> {
+pub fn other_than_a_camera(device: &Path) -> Option<String> {
     let node = device.metadata().ok().filter(|_| is_node(device))?;
     let is_other = node.file_type().is_char_device() && major(node.rdev()) != VIDEO4LINUX;
     is_other.then(|| is_no_camera(device, "not a video device"))
 }
 
-/// What is wrong with a device that is there and is none, but a file or a directory.
-pub fn no_device(device: &Path) -> Option<String> {
+/// The same, and of what is no device, but a file or a directory.
+pub fn no_camera(device: &Path) -> Option<String> {
     let node = device.metadata().ok()?;
-    let is_one = node.file_type().is_char_device();
-    (!is_one).then(|| is_no_camera(device, "no device at all"))
+    match node.file_type().is_char_device() {
+        true => other_than_a_camera(device),
+        false => Some(is_no_camera(device, "no device at all")),
+    }
 }
 
 fn is_no_camera(device: &Path, is: &str) -> String {
@@ -552,8 +554,8 @@ mod tests {
         let null = no_camera(Path::new("/dev/null")).unwrap();
         assert!(null.starts_with("/dev/null is no camera: "), "{null}");
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(no_device(Path::new("/dev/null")), None);
-        let plain = no_device(file.path()).unwrap();
+        assert_eq!(other_than_a_camera(file.path()), None);
+        let plain = no_camera(file.path()).unwrap();
         assert!(plain.contains("no device at all"), "{plain}");
         assert_eq!(no_camera(Path::new("/dev/nosuch")), None);
         assert_eq!(no_camera(Path::new("/base/soc/imx708@1a")), None);

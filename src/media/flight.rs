@@ -143,7 +143,7 @@ impl Shortest {
 }
 
 /// Sequence numbers wrap around (RFC 3550 §5.1).
-fn is_after(number: u16, other: u16) -> bool {
+pub fn is_after(number: u16, other: u16) -> bool {
     number != other && number.wrapping_sub(other) < 0x8000
 }
 

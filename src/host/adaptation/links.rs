@@ -109,14 +109,15 @@ impl Link {
         }
         let news = falls && !self.overused;
         self.overused = falls;
+        let way = Way {
+            sent: (self.lately.len() == window).then_some(sent as u64),
+            beside: beside as u64,
+            excess,
+            ..Way::default()
+        };
         if !news && self.since_report < self.says {
             // Packets are asked for at once.
-            return excess.map(|excess| Way {
-                sent: (self.lately.len() == window).then_some(sent as u64),
-                beside: beside as u64,
-                excess: Some(excess),
-                ..Way::default()
-            });
+            return excess.map(|_| way);
         }
         self.since_report = Duration::ZERO;
         let loss = if self.sent > 0.0 {
@@ -128,9 +129,7 @@ impl Link {
         Some(Way {
             bandwidth: Some(self.estimate as u64),
             loss: Some(loss),
-            sent: (self.lately.len() == window).then_some(sent as u64),
-            beside: beside as u64,
-            excess,
+            ..way
         })
     }
 

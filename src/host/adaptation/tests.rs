@@ -85,6 +85,13 @@ fn shown(decisions: &[Decision]) -> Vec<(u64, Rendition, Why)> {
     shown.collect()
 }
 
+fn paced(decisions: &[Decision]) -> Option<u32> {
+    decisions.iter().find_map(|decision| match decision {
+        Decision::Pace { bitrate, .. } => *bitrate,
+        _ => None,
+    })
+}
+
 #[test]
 fn nothing_is_decided_while_all_is_well() {
     let mut talk = Talk::new(RATES, 3);
@@ -311,11 +318,7 @@ fn a_queue_that_overflows_is_believed_before_any_estimate_falls() {
             continue;
         }
         // The keyframe is sent as fast as the queue empties, whatever is encoded meanwhile.
-        let pace = decisions.iter().find_map(|decision| match decision {
-            Decision::Pace { bitrate, .. } => *bitrate,
-            _ => None,
-        });
-        let pace = f64::from(pace.expect("paced"));
+        let pace = f64::from(paced(&decisions).expect("paced"));
         assert!(
             pace > encoded && pace < 2_000_000.0 * (1.0 - share),
             "{pace}"
@@ -340,11 +343,10 @@ fn whoever_is_sent_more_than_it_carries_is_not_paced_below_what_is_made() {
     talk.loss(0, 0.05);
     let decisions = talk.estimate(0, 1_900_000);
     assert_eq!(talk.adaptation.bitrate(Rendition::First), 2_000_000);
-    let pace = decisions.iter().find_map(|decision| match decision {
-        Decision::Pace { bitrate, .. } => *bitrate,
-        _ => None,
-    });
-    assert!(pace.is_some_and(|pace| pace >= 2_000_000), "{decisions:?}");
+    assert!(
+        paced(&decisions).is_some_and(|pace| pace >= 2_000_000),
+        "{decisions:?}"
+    );
 }
 
 #[test]

@@ -48,6 +48,10 @@ const DRAIN: f64 = 0.75;
 /// Of the second rendition, whose keyframe waits behind all that.
 const DRAIN_SMALL: f64 = 1.0 / 3.0;
 const DRAINS: Duration = Duration::from_millis(600);
+/// Of what is known to come through, the share at which a queue that may be full empties for certain.
+const EMPTIES: f64 = 0.8;
+/// So much faster than what a connection carries for certain is a picture sent: it has to be through before the next one.
+const HEADROOM: f64 = 1.3;
 /// The first estimate of all is a shortage only where it is below this share of what was sent: it still grows.
 const FIRST_ESTIMATE: f64 = 0.8;
 /// Losses while the estimate falls are of the same shortage, and so are those for so long afterwards.
@@ -434,6 +438,20 @@ impl Watcher {
                 // How far the estimate will fall is not known yet: a small picture that comes through is what is wanted.
                 (true, Rendition::Second) => limit.min(most) * DRAIN_SMALL,
             })
+    }
+
+    /// How fast a picture of `encoded` bit/s is sent, in bit/s; `None`: as it comes. `small` is what the second rendition is
+    /// encoded at, at most.
+    pub fn pace(&self, encoded: f64, small: f64, now: Instant) -> Option<f64> {
+        let probed = f64::from(self.probed.unwrap_or(0));
+        let drains = self.drains(now) && self.rendition == Rendition::Second;
+        self.limit.map(|limit| match drains {
+            // A queue may be full, and would drop what comes faster than it empties; but the keyframe that ends a freeze
+            // is not sent much more slowly than that either, whatever little is encoded meanwhile.
+            true => (limit.min(small) * EMPTIES).max(encoded * 1.1) + probed,
+            // Not much faster than it is made: what a connection carries is known only roughly.
+            false => (limit.min(encoded * 1.2) + probed) * HEADROOM,
+        })
     }
 
     /// It is given less than it carries, for what waits along the way.

@@ -11,7 +11,10 @@ use std::{
 use gst::prelude::*;
 
 use super::transport::when_made;
-use crate::media::{flight::Flight, rtcp::Feedback};
+use crate::media::{
+    flight::{Flight, is_after},
+    rtcp::Feedback,
+};
 
 /// Packets that may be sent again, for each one sent: a link that loses a fifth at random needs a quarter.
 const SHARE: f64 = 0.4;
@@ -84,9 +87,7 @@ impl Budget {
 
     fn is_past(&self, sequence: u16, now: Instant) -> bool {
         self.past.is_some_and(|(last, since)| {
-            // Sequence numbers wrap around (RFC 3550 §5.1).
-            let is_older = last.wrapping_sub(sequence) < u16::MAX / 2;
-            is_older && now.saturating_duration_since(since) < PAST
+            !is_after(sequence, last) && now.saturating_duration_since(since) < PAST
         })
     }
 

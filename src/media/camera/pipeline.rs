@@ -27,7 +27,7 @@ use super::{
 };
 use crate::media::{
     bus,
-    devices::{is_node, no_camera},
+    devices::{is_node, other_than_a_camera},
     h264,
     profile::{CAMERAS_OWN, Commands, Encoder, ProfileError},
 };
@@ -140,7 +140,11 @@ pub fn prepare(
     {
         return Err(Unprepared::NoCamera(format!("no camera at {device}")));
     }
-    if let Some(why) = plan.device.as_ref().and_then(|it| no_camera(Path::new(it))) {
+    if let Some(why) = plan
+        .device
+        .as_ref()
+        .and_then(|it| other_than_a_camera(Path::new(it)))
+    {
         return Err(Unprepared::NoCamera(why));
     }
     let pipeline = build(&plan.text.video).map_err(|error| {
