@@ -19,9 +19,12 @@ mod track;
 mod transport;
 mod work;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use gst::prelude::*;
@@ -39,12 +42,12 @@ use self::{
     retransmission::Retransmissions,
     threads::on_branch_thread,
     track::{Gate, Track},
-    transport::{configure_ice, listen_for_rtcp, show_certificate},
+    transport::{configure_ice, listen_for_rtcp, number_packets, show_certificate},
     work::Work,
 };
 use super::{
-    BranchEvent, BranchId, Certificate, MediaEvent, Rendition, bus, camera::Feed, certificate,
-    h264, ice::IceUri, offer, room, statistics::BranchStatistics,
+    BranchEvent, BranchId, Certificate, MediaEvent, Rendition, arrivals::Arrivals, bus,
+    camera::Feed, certificate, h264, ice::IceUri, offer, room, statistics::BranchStatistics,
 };
 use crate::signaling::message::Candidate;
 
@@ -266,6 +269,8 @@ struct Pipeline {
     meter: Meter,
     prober: Prober,
     retransmissions: Retransmissions,
+    /// What the viewer says of numbered packets.
+    arrivals: Arc<Mutex<Arrivals>>,
     /// Of the certificate that it was given.
     fingerprint: Option<String>,
     offered: bool,
@@ -305,6 +310,7 @@ impl Pipeline {
         let video = Track::video(&feed.profile_level_id)?;
         let retransmissions = Retransmissions::bound(&webrtcbin, video.ssrc)?;
         let prober = Prober::attach(&webrtcbin, video.ssrc, video.meter.clone())?;
+        let arrivals = number_packets(&webrtcbin)?;
         let reports = reporter.clone();
         video.on_first_packet(move || reports.send(BranchEvent::FirstFrame));
         let audio = feed.audio.as_ref().map(|_| Track::audio()).transpose()?;
@@ -323,6 +329,7 @@ impl Pipeline {
             meter: video.meter.clone(),
             prober,
             retransmissions,
+            arrivals,
             fingerprint: identity.map(|own| own.fingerprint.clone()),
             offered: false,
             answer: None,
@@ -390,7 +397,7 @@ impl Pipeline {
             Command::Show(rendition, change) => {
                 self.gate.show(rendition, change);
                 if change == Change::AtOnce {
-                    self.retransmissions.forget();
+                    self.forget();
                 }
             }
             Command::Thin(bitrate) => self.gate.thin(bitrate),
@@ -407,6 +414,7 @@ impl Pipeline {
                             self.meter.clone(),
                             self.prober.clone(),
                             self.retransmissions.clone(),
+                            self.arrivals.clone(),
                             reporter.clone(),
                         );
                     }
@@ -417,6 +425,14 @@ impl Pipeline {
             // 1.22 cannot be told the end of one side's candidates; the connecting deadline stands.
             Command::AddCandidate(None) | Command::Gathered | Command::Close => {}
         }
+    }
+
+    /// What has been sent so far is of no use to the viewer any more.
+    fn forget(&self) {
+        let now = Instant::now();
+        self.retransmissions.forget(now);
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.forget(now);
     }
 
     /// Only now, with the state change behind it: the offer makes the transport, and where the two cross, `dtlsdec` has

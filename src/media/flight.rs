@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::rtcp::Feedback;
+use super::{rtcp::Feedback, shortest::Shortest};
 
 /// Packets sent longer ago are none of this moment's.
 const REMEMBERS: Duration = Duration::from_secs(2);
@@ -26,8 +26,6 @@ const MUCH_MISSED: f64 = 0.25;
 const APART: Duration = Duration::from_millis(15);
 /// A queue that matters delays by so much at least; routers hold 100 ms and more.
 const QUEUED: Duration = Duration::from_millis(80);
-/// The shortest delay is looked for in this time and the one before; a route may change.
-const SHORTEST_OF: Duration = Duration::from_secs(10);
 
 /// One stream's packets.
 #[derive(Debug, Default)]
@@ -38,7 +36,7 @@ pub struct Flight {
     missed: VecDeque<(u16, Instant)>,
     /// Up to this one the viewer has said what it misses.
     known: Option<u16>,
-    shortest: Shortest,
+    shortest: Shortest<Duration>,
 }
 
 impl Flight {
@@ -119,29 +117,6 @@ impl Flight {
     }
 }
 
-/// The shortest delay of late.
-#[derive(Debug, Default)]
-struct Shortest {
-    since: Option<Instant>,
-    now: Option<Duration>,
-    before: Option<Duration>,
-}
-
-impl Shortest {
-    fn sees(&mut self, delay: Duration, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= SHORTEST_OF {
-            self.before = self.now.take();
-            self.since = Some(now);
-        }
-        self.now = Some(self.now.map_or(delay, |shortest| shortest.min(delay)));
-    }
-
-    fn known(&self) -> Option<Duration> {
-        self.now.into_iter().chain(self.before).min()
-    }
-}
-
 /// Sequence numbers wrap around (RFC 3550 §5.1).
 pub fn is_after(number: u16, other: u16) -> bool {
     number != other && number.wrapping_sub(other) < 0x8000
@@ -150,6 +125,7 @@ pub fn is_after(number: u16, other: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::shortest::SHORTEST_OF;
 
     const PICTURE: Duration = Duration::from_millis(33);
     /// Packets of one picture.

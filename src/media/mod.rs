@@ -1,5 +1,6 @@
 //! The only folder that imports GStreamer: the camera, the branches, and what they report.
 
+pub mod arrivals;
 pub mod branch;
 pub mod bus;
 pub mod camera;
@@ -16,7 +17,8 @@ pub mod profile;
 pub mod room;
 pub mod rtcp;
 pub mod sdp;
-pub mod send_time;
+mod shortest;
+pub mod stamp;
 pub mod statistics;
 pub mod trial;
 pub mod v4l2;

@@ -1,13 +1,16 @@
 //! `webrtcbin`'s offer, made fit for every browser. Pure.
 
+use super::stamp;
+
 /// The one MediaStream that carries all tracks: a viewer's page uses `event.streams[0]`.
 const STREAM: &str = "perch";
 
-/// Puts every m-line into one MediaStream, and names the certificate that the branch was given.
+/// Puts every m-line into one MediaStream, names the certificate that the branch was given, and offers the picture's numbers.
 ///
 /// 1.22 names stream and track only behind `a=ssrc`, each m-line with a stream of its own; browsers
 /// read them from `a=msid` (RFC 8830), which wins where both stand. And it takes the fingerprint over
-/// all of the PEM text that it was given, the key in it included; `fingerprint` is the right one.
+/// all of the PEM text that it was given, the key in it included; `fingerprint` is the right one. It is not told of the
+/// numbers that some packets carry: the payloader and the RTP session would write their own, into every packet.
 pub fn for_viewers(offer: &str, fingerprint: Option<&str>) -> String {
     let mut text = String::with_capacity(offer.len() + 64);
     let mut track = "";
@@ -25,6 +28,9 @@ pub fn for_viewers(offer: &str, fingerprint: Option<&str>) -> String {
             track = media.split(' ').next().unwrap_or_default();
         } else if line.starts_with("a=mid:") {
             text.push_str(&format!("a=msid:{STREAM} {track}\r\n"));
+        } else if line.starts_with("a=extmap:") && line.ends_with(stamp::TIME_URI) {
+            let (id, uri) = (stamp::NUMBER_ID, stamp::NUMBER_URI);
+            text.push_str(&format!("a=extmap:{id} {uri}\r\n"));
         }
     }
     text
@@ -41,6 +47,20 @@ fn is_stream_name(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_picture_is_offered_with_numbers_and_the_sound_is_not() {
+        let offer = format!(
+            "m=video 9 X 96\r\na=extmap:3 {}\r\nm=audio 9 X 111\r\na=extmap:1 urn:x\r\n",
+            stamp::TIME_URI
+        );
+        let offered = for_viewers(&offer, None);
+        assert_eq!(offered.matches("a=extmap:4 ").count(), 1, "{offered}");
+        assert!(
+            offered.contains("abs-send-time\r\na=extmap:4 "),
+            "{offered}"
+        );
+    }
 
     #[test]
     fn all_tracks_come_in_one_stream_named_once() {

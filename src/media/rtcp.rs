@@ -1,17 +1,22 @@
 //! What a viewer's RTCP says of its connection. Pure; reads bytes from the network.
 //!
-//! Browsers estimate what arrives at them and say it in REMB messages (draft-alvestrand-rmcat-remb-03): for every
-//! receiver of libwebrtc's family they follow a shortage within a tenth of a second, and they cost the sender nothing
-//! per packet, where transport-wide feedback takes a header extension on each and a pacer of its own. They are of the picture
-//! alone: libwebrtc's receivers leave sound out of such an estimate (`ReceiveSideCongestionController::OnReceivedPacket`).
+//! Browsers estimate what arrives at them and say it in REMB messages (draft-alvestrand-rmcat-remb-03), which cost the sender
+//! nothing per packet. They are of the picture alone: libwebrtc's receivers leave sound out of such an estimate
+//! (`ReceiveSideCongestionController::OnReceivedPacket`). Of packets that are numbered they say when each arrived instead.
+
+mod arrived;
+
+use super::arrivals::Arrival;
 
 /// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
-/// The format that asks for packets again (RFC 4585 §6.2.1), and that of application layer feedback (§6.4).
+/// The formats that ask for packets again (RFC 4585 §6.2.1) and that say when packets arrived
+/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1), and that of application layer feedback (RFC 4585 §6.4).
 const GENERIC_NACK: u8 = 1;
+const TRANSPORT_WIDE: u8 = 15;
 const APPLICATION: u8 = 15;
 
 /// One viewer's connection, as the viewer sees it.
@@ -26,7 +31,7 @@ pub struct Way {
     pub sent: Option<u64>,
     /// What of that was a probe.
     pub beside: u64,
-    /// The share of what is sent that a full queue drops at this moment, 0 to 1 ([`super::flight`]).
+    /// The share of what is sent that the way does not carry at this moment, 0 to 1 ([`super::arrivals`], [`super::flight`]).
     pub excess: Option<f64>,
 }
 
@@ -41,6 +46,8 @@ pub struct Feedback {
     pub received: Option<u16>,
     /// The sequence numbers of those that did not, and are asked for.
     pub missing: Vec<u16>,
+    /// When numbered packets arrived, of whichever stream, in the order of their numbers.
+    pub arrived: Vec<Arrival>,
 }
 
 impl Feedback {
@@ -62,6 +69,9 @@ impl Feedback {
             RECEIVER_REPORT => self.read_reports(packet, 4, media),
             TRANSPORT_FEEDBACK if packet.count == GENERIC_NACK => {
                 self.read_missing(packet.body, media);
+            }
+            TRANSPORT_FEEDBACK if packet.count == TRANSPORT_WIDE => {
+                self.arrived.extend(arrived::read(packet.body));
             }
             PAYLOAD_FEEDBACK if packet.count == APPLICATION => {
                 if let Some(bandwidth) = remb(packet.body) {
@@ -185,7 +195,7 @@ mod tests {
                 bandwidth: Some(131_072 << 3),
                 loss: Some(0.25),
                 received: Some(5),
-                missing: Vec::new(),
+                ..Feedback::default()
             }
         );
         // What another stream lost is not the picture's.

@@ -84,21 +84,28 @@ test("one slow viewer of three is sent a smaller picture, and the others notice 
 test("a viewer alone is followed down and up again", async (t) => {
   const reason = lacking();
   if (reason) return t.skip(reason);
-  const { stage, links, viewers } = await narrowStage(t, 1, PICTURE);
+  const { stage, links, viewers } = await narrowStage(t, 1, PICTURE, { env: { PERCH_LOG: "warn,perch=debug" } });
   const [viewer] = viewers;
   await settled(viewers);
-  await viewer.resetGap();
   const before = await report(viewer);
 
   for (const [kbit, wanted] of [[400, SMALL], [1500, FULL], [250, SMALL], [1500, FULL]]) {
+    await viewer.resetGap();
     links.limit(0, kbit);
     const took = await height(viewer, wanted, 40_000);
     stage.figure(`to the right picture at ${kbit} kbit/s`, took, "ms");
     // Down within 2 s and up within 20 s on an idle machine.
     assert.ok(took <= (wanted === SMALL ? 5_000 : 30_000), `${kbit} kbit/s: ${took} ms`);
+    const change = (await viewer.report()).longestGapMs;
+    stage.figure(`longest gap of the change to ${kbit} kbit/s`, change, "ms");
+    // 500 ms on an idle machine.
+    assert.ok(change <= 1000, `${kbit} kbit/s: ${change} ms without a picture`);
     const seen = await watch(viewer, 6);
     assert.ok(seen.fps >= 20, `${kbit} kbit/s: ${JSON.stringify(seen)}`);
   }
+  // Before a queue is full: by what is lost, and by an estimate of the last second, it is known later.
+  const arrivals = stage.daemon.lines(/event="viewer-short".* by="arrivals"/).length;
+  assert.ok(arrivals > 0, "the browser says when packets arrive, and that is understood");
   const after = await report(viewer);
   stage.figure("freezes over four changes", after.freezes - before.freezes, "");
   stage.figure("all freezes together", (after.frozenS - before.frozenS) * 1000, "ms");

@@ -8,6 +8,7 @@ use perch::{
     host::adaptation::{Adaptation, Decision, Rates},
     media::{
         BranchId, Rendition,
+        arrivals::Arrivals,
         flight::Flight,
         rtcp::{Feedback, Way},
     },
@@ -29,16 +30,23 @@ fuzz_target!(|bytes: &[u8]| {
     let mut now = Instant::now();
     adaptation.joined(BRANCH, now);
     let mut flight = Flight::default();
+    let mut arrivals = Arrivals::default();
     let mut latest = 65_500u16;
     for packet in bytes.split(|byte| *byte == BETWEEN) {
         // The seed `missing` misses some of the second and the third forty, which are 400 ms old by then.
         latest = latest.wrapping_add(40);
         flight.sent(latest, now);
+        // The seed `late` says that the first sixteen that were numbered came out of a queue one after the other.
+        for left in (0..40).rev() {
+            arrivals.sends(1000, left == 0, now);
+        }
         let feedback = Feedback::read(packet, MEDIA);
+        let late = arrivals.hears(&feedback.arrived, now);
+        let dropped = flight.hears(&feedback, now);
         let way = Way {
-            bandwidth: feedback.bandwidth,
+            bandwidth: feedback.bandwidth.map(|it| arrivals.of_all(it)),
             loss: feedback.loss,
-            excess: flight.hears(&feedback, now),
+            excess: late.or(dropped),
             ..Way::default()
         };
         for share in way.loss.into_iter().chain(way.excess) {

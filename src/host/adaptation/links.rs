@@ -41,6 +41,10 @@ struct Link {
     dropped: f64,
     dropped_ever: f64,
     since_report: Duration,
+    /// It says when what is numbered arrives.
+    numbers: bool,
+    /// Moments in a row in which what arrives has waited.
+    waited: u32,
     /// What each moment of an overflow that has not been told yet dropped, and what came to it.
     overflow: Vec<[f64; 2]>,
 }
@@ -61,6 +65,8 @@ impl Link {
             dropped: 0.0,
             dropped_ever: 0.0,
             since_report: Duration::ZERO,
+            numbers: true,
+            waited: 0,
             overflow: Vec::new(),
         }
     }
@@ -83,7 +89,6 @@ impl Link {
         } else {
             self.overflow.clear();
         }
-        let excess = self.counted();
         // The delay grows, or stands at its most.
         let grows = self.queue > before + 1.0 || (self.queue >= most && bitrate > self.capacity);
         let late = std::mem::take(&mut self.late);
@@ -99,6 +104,7 @@ impl Link {
         let seconds = self.lately.len() as f64 * moment;
         let rate = |of: usize| self.lately.iter().map(|bits| bits[of]).sum::<f64>() / seconds;
         let [sent, beside, arrives] = [rate(0), rate(1), rate(2)];
+        let excess = self.arrives_late(sent).or(self.counted());
         self.since_report += MOMENT;
         if falls {
             self.estimate = self.estimate.min(arrives * 0.85);
@@ -130,6 +136,18 @@ impl Link {
             bandwidth: Some(self.estimate as u64),
             loss: Some(loss),
             ..way
+        })
+    }
+
+    /// What the times say at which packets come out of a queue that fills.
+    fn arrives_late(&mut self, sent: f64) -> Option<f64> {
+        let queued = self.queue / self.capacity;
+        self.waited = if queued < 0.03 { 0 } else { self.waited + 1 };
+        let share = 1.0 - self.capacity / sent;
+        let told = self.numbers && self.waited >= 4 && queued >= 0.08 && share >= 0.25;
+        told.then(|| {
+            self.waited = 0;
+            share
         })
     }
 
@@ -262,8 +280,12 @@ proptest! {
     }
 
     #[test]
-    fn a_viewer_alone_ends_up_with_the_best_that_fits(capacity in 60_000.0..6_000_000.0f64) {
+    fn a_viewer_alone_ends_up_with_the_best_that_fits(
+        capacity in 60_000.0..6_000_000.0f64,
+        numbers in any::<bool>(),
+    ) {
         let mut street = Street::new(&[capacity]);
+        street.links[0].numbers = numbers;
         street.pass(Duration::from_secs(60), |_| {});
         let (share, bitrate) = street.watch(0, Duration::from_secs(120));
         if capacity > 900_000.0 {
@@ -297,8 +319,14 @@ proptest! {
     }
 
     #[test]
-    fn nobody_flaps(capacities in prop::collection::vec(60_000.0..4_000_000.0f64, 1..6)) {
+    fn nobody_flaps(
+        capacities in prop::collection::vec(60_000.0..4_000_000.0f64, 1..6),
+        numbers in any::<bool>(),
+    ) {
         let mut street = Street::new(&capacities);
+        for link in &mut street.links {
+            link.numbers = numbers;
+        }
         street.pass(Duration::from_secs(600), |_| {});
         for viewer in 0..capacities.len() {
             let tries: Vec<Instant> = street.moves.iter()
@@ -334,6 +362,7 @@ proptest! {
         place in 0..12usize,
         probes in prop::sample::select(vec![1.0, 0.3, 0.15, 0.0]),
         says in prop::sample::select(vec![200, 500, 1000]),
+        numbers in any::<bool>(),
     ) {
         let place = place.min(short.len());
         let mut capacities = short.clone();
@@ -342,6 +371,7 @@ proptest! {
         let mut street = Street::new(&capacities);
         for link in &mut street.links {
             link.probes = probes;
+            link.numbers = numbers;
             link.says = Duration::from_millis(says);
         }
         street.pass(Duration::from_secs(60), |_| {});
@@ -374,8 +404,13 @@ proptest! {
     }
 
     #[test]
-    fn a_link_that_changes_is_followed(before in 300_000.0..4_000_000.0f64, after in 700_000.0..4_000_000.0f64) {
+    fn a_link_that_changes_is_followed(
+        before in 300_000.0..4_000_000.0f64,
+        after in 700_000.0..4_000_000.0f64,
+        numbers in any::<bool>(),
+    ) {
         let mut street = Street::new(&[before, 10_000_000.0]);
+        street.links[0].numbers = numbers;
         street.pass(Duration::from_secs(60), |_| {});
         let changed = street.now;
         street.links[0].capacity = after;

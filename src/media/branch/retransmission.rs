@@ -143,20 +143,20 @@ impl Retransmissions {
     }
 
     /// What has been sent so far is of no use to the viewer any more.
-    pub fn forget(&self) {
+    pub fn forget(&self, now: Instant) {
         let mut sending = self.sending();
-        sending.budget.forget(Instant::now());
+        sending.budget.forget(now);
         sending.flight.forget();
     }
 
-    /// The share of what is sent that the way does not carry, if the viewer's feedback speaks of that ([`Flight::hears`]).
-    pub fn excess(&self, feedback: &Feedback, now: Instant) -> Option<f64> {
-        let mut sending = self.sending();
-        let excess = sending.flight.hears(feedback, now);
-        if excess.is_some() {
-            sending.budget.hold(now);
-        }
-        excess
+    /// The share of what is sent that the way drops, if the viewer's feedback speaks of that ([`Flight::hears`]).
+    pub fn dropped(&self, feedback: &Feedback, now: Instant) -> Option<f64> {
+        self.sending().flight.hears(feedback, now)
+    }
+
+    /// Nothing is sent again for a moment.
+    pub fn hold(&self, now: Instant) {
+        self.sending().budget.hold(now);
     }
 
     /// What goes into `rtprtxsend` is sent for the first time; requests come up to its other end.

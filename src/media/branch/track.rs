@@ -10,7 +10,7 @@ use crate::media::{
     Rendition,
     camera::{Feed, Inlet, Outlet, Tap, TimeBase, Video},
     parts::AUDIO_PAYLOAD_TYPE,
-    playout_delay, send_time,
+    playout_delay, stamp,
 };
 
 /// Dynamic payload types (RFC 3551 §6), as browsers number them.
@@ -18,7 +18,7 @@ const VIDEO_PAYLOAD_TYPE: u32 = 96;
 /// The local identifier of the playout-delay extension in the SDP.
 const PLAYOUT_DELAY_ID: u8 = 5;
 /// Bytes of an RTP packet before SRTP and UDP: fits every path that carries IPv6.
-const MTU: u32 = 1200 - playout_delay::SIZE - send_time::ELEMENT as u32;
+const MTU: u32 = 1200 - playout_delay::SIZE - stamp::ELEMENTS as u32;
 
 /// One m-line: appsrc, payloader, and what the offer says of them.
 pub(super) struct Track {
@@ -67,7 +67,7 @@ impl Track {
             .field("rtcp-fb-nack-pli", true)
             .field("rtcp-fb-ccm-fir", true)
             .field(format!("extmap-{PLAYOUT_DELAY_ID}"), playout_delay::URI)
-            .field(format!("extmap-{}", send_time::ID), send_time::URI)
+            .field(format!("extmap-{}", stamp::TIME_ID), stamp::TIME_URI)
             .build();
         let mut any_profile = preferences.clone();
         for structure in any_profile.make_mut().iter_mut() {

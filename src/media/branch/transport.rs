@@ -15,7 +15,9 @@ use super::{Reporter, meter::Meter, probing::Prober, retransmission::Retransmiss
 use crate::{
     media::{
         BranchEvent,
+        arrivals::Arrivals,
         ice::IceUri,
+        parts::SrtpEnc,
         rtcp::{Feedback, Way, fell},
     },
     secret::Secret,
@@ -89,6 +91,19 @@ pub(super) fn when_made(
     Ok(())
 }
 
+/// Numbers the picture's packets as they are encrypted, and counts them. Before `webrtcbin` makes its transport. (Where
+/// GStreamer's own element encrypts, none is numbered.)
+pub(super) fn number_packets(webrtcbin: &gst::Element) -> Result<Arc<Mutex<Arrivals>>, String> {
+    let arrivals = Arc::<Mutex<Arrivals>>::default();
+    let numbering = arrivals.clone();
+    when_made(webrtcbin, "srtpenc", move |element| {
+        if let Some(encrypts) = element.downcast_ref::<SrtpEnc>() {
+            encrypts.number(numbering.clone());
+        }
+    })?;
+    Ok(arrivals)
+}
+
 /// How often a viewer is said to be there.
 const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// How often its estimate is told while it does not fall, and while it is probed: that it grows is what is waited for then.
@@ -136,6 +151,7 @@ pub(super) fn listen_for_rtcp(
     meter: Meter,
     prober: Prober,
     retransmissions: Retransmissions,
+    arrivals: Arc<Mutex<Arrivals>>,
     reporter: Reporter,
 ) {
     let session = webrtcbin
@@ -157,12 +173,29 @@ pub(super) fn listen_for_rtcp(
             .map(|bytes| Feedback::read(&bytes, media))
             .unwrap_or_default();
         let now = Instant::now();
+        let (bandwidth, late) = {
+            let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+            let late = arrivals.hears(&feedback.arrived, now);
+            let of_all = |bandwidth| arrivals.of_all(bandwidth);
+            (feedback.bandwidth.map(of_all), late)
+        };
+        let dropped = retransmissions.dropped(&feedback, now);
         let way = Way {
-            bandwidth: feedback.bandwidth,
+            bandwidth,
             loss: feedback.loss,
-            excess: retransmissions.excess(&feedback, now),
+            excess: late.or(dropped),
             ..Way::default()
         };
+        if let Some(share) = way.excess {
+            retransmissions.hold(now);
+            tracing::debug!(
+                event = "viewer-short",
+                branch = reporter.id.0,
+                share = %format_args!("{share:.2}"),
+                by = if late.is_some() { "arrivals" } else { "losses" },
+                "the way does not carry all that is sent"
+            );
+        }
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.heard(now) {
             reporter.send(BranchEvent::Heard);

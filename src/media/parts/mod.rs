@@ -13,6 +13,8 @@ mod srtpenc;
 
 use std::{collections::HashSet, env};
 
+pub use self::srtpenc::SrtpEnc;
+
 /// The dynamic payload type of sound (RFC 3551 §6), as browsers number it.
 pub const AUDIO_PAYLOAD_TYPE: u8 = 111;
 

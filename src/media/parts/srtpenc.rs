@@ -3,7 +3,8 @@
 
 use std::{
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use glib::subclass::prelude::*;
@@ -13,10 +14,20 @@ use super::{
     AUDIO_PAYLOAD_TYPE,
     srtp::{Fault, OVERHEAD, Profile, Sender},
 };
-use crate::media::send_time::{self, SendTime};
+use crate::media::{
+    arrivals::Arrivals,
+    stamp::{self, Stamp},
+};
 
 glib::wrapper! {
     pub struct SrtpEnc(ObjectSubclass<imp::SrtpEnc>) @extends gst::Element, gst::Object;
+}
+
+impl SrtpEnc {
+    /// Numbers some of the picture's packets from now on, and counts all of them.
+    pub fn number(&self, arrivals: Arc<Mutex<Arrivals>>) {
+        self.imp().state().arrivals = Some(arrivals);
+    }
 }
 
 pub fn register() -> Result<(), glib::BoolError> {
@@ -60,6 +71,7 @@ struct State {
     settings: Settings,
     /// Made for the first packet after a change.
     sender: Option<Sender>,
+    arrivals: Option<Arc<Mutex<Arrivals>>>,
 }
 
 #[derive(Debug, Default)]
@@ -243,7 +255,7 @@ mod imp {
     }
 
     impl SrtpEnc {
-        fn state(&self) -> MutexGuard<'_, State> {
+        pub(super) fn state(&self) -> MutexGuard<'_, State> {
             self.state.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
@@ -256,7 +268,7 @@ mod imp {
                     Self::catch_panic_pad_function(
                         parent,
                         || Err(gst::FlowError::Error),
-                        |this| one.push(this.protect(kind, [&*packet])?.remove(0)),
+                        |this| one.push(this.protect(kind, [&*packet].into_iter())?.remove(0)),
                     )
                 })
                 .chain_list_function(move |_, parent, list| {
@@ -283,10 +295,14 @@ mod imp {
         fn protect<'a>(
             &self,
             kind: Kind,
-            packets: impl IntoIterator<Item = &'a gst::BufferRef>,
+            packets: impl ExactSizeIterator<Item = &'a gst::BufferRef>,
         ) -> Result<Vec<gst::Buffer>, gst::FlowError> {
             let mut state = self.state();
-            let State { settings, sender } = &mut *state;
+            let State {
+                settings,
+                sender,
+                arrivals,
+            } = &mut *state;
             let sender = match sender {
                 Some(sender) => sender,
                 None => match settings.sender() {
@@ -298,14 +314,15 @@ mod imp {
                     }
                 },
             };
-            let now = SendTime::now();
+            let arrivals = arrivals.as_ref().filter(|_| kind == Kind::Rtp);
+            let mut stamps = Stamps::new(arrivals, packets.len());
             let protected: Result<_, Fault> = packets
-                .into_iter()
                 .map(|packet| match kind {
-                    Kind::Rtp => protected_rtp(sender, packet, now),
+                    Kind::Rtp => protected_rtp(sender, packet, &mut stamps),
                     Kind::Rtcp => protected_rtcp(sender, packet),
                 })
                 .collect();
+            drop(stamps);
             drop(state);
             protected.map_err(|fault| {
                 gst::element_imp_error!(self, gst::StreamError::Encode, ["not sent: {fault}"]);
@@ -315,18 +332,50 @@ mod imp {
     }
 }
 
-/// A picture's packets with the time at which they leave: receivers leave sound out of what they estimate.
+/// What the packets say of their sending that are sent together.
+struct Stamps<'a> {
+    now: Instant,
+    time: Stamp,
+    arrivals: Option<MutexGuard<'a, Arrivals>>,
+    /// Packets that are still to be stamped.
+    left: usize,
+    is_alone: bool,
+}
+
+impl<'a> Stamps<'a> {
+    fn new(arrivals: Option<&'a Arc<Mutex<Arrivals>>>, packets: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            time: Stamp::at(now),
+            arrivals: arrivals.map(|it| it.lock().unwrap_or_else(PoisonError::into_inner)),
+            left: packets,
+            is_alone: packets == 1,
+        }
+    }
+
+    /// For a packet of so many bytes.
+    fn next(&mut self, bytes: usize) -> Stamp {
+        let arrivals = self.arrivals.as_mut();
+        self.left = self.left.saturating_sub(1);
+        let is_last = self.left == 0 && !self.is_alone;
+        let number = arrivals.and_then(|it| it.sends(bytes, is_last, self.now));
+        self.time.numbered(number)
+    }
+}
+
+/// A picture's packets with their stamps: receivers leave sound out of what they estimate.
 fn protected_rtp(
     sender: &mut Sender,
     packet: &gst::BufferRef,
-    now: SendTime,
+    stamps: &mut Stamps,
 ) -> Result<gst::Buffer, Fault> {
-    let before = send_time::SIZE;
+    let before = stamp::SIZE;
     protected(packet, before, |bytes, length| {
         let end = before + length;
         let begin = match is_sound(&bytes[before..end]) {
             true => before,
-            false => now.write(&mut bytes[..end]),
+            false => stamps.next(length).write(&mut bytes[..end]),
         };
         let protected = sender.protect_rtp(&mut bytes[begin..], end - begin)?;
         Ok(begin..begin + protected)

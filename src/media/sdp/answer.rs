@@ -15,6 +15,7 @@ use super::{
     offer::{Codec, OfferedMedia, parse_extmap, parse_rtpmap, values},
     transport::{Transport, flag, single},
 };
+use crate::media::stamp;
 
 /// Browsers' answers are 2 to 6 KiB.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024;
@@ -290,8 +291,11 @@ fn keep_detail(
         }
         "extmap" => {
             let extension = parse_extmap(value).ok_or_else(|| malformed("an extmap", value))?;
-            // Written as offered: a viewer's direction and parameters of an extension say nothing to a sender.
-            return Ok(offered.extensions.contains(&extension).then(|| {
+            // Written as offered: a viewer's direction and parameters of an extension say nothing to a sender. (`webrtcbin` did
+            // not offer the numbers.)
+            let is_known =
+                extension.uri != stamp::NUMBER_URI && offered.extensions.contains(&extension);
+            return Ok(is_known.then(|| {
                 Attribute::with_value("extmap", format!("{} {}", extension.id, extension.uri))
             }));
         }

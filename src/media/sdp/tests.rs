@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use sdp_types::Session;
 
 use super::*;
+use crate::media::stamp;
 
 mod candidates;
 
@@ -132,6 +133,16 @@ fn what_is_not_understood_stays_behind() {
     )
     .expect("it is good but for the extras");
     assert_eq!(answer, check(CHROMIUM).expect("it is good"));
+}
+
+#[test]
+fn webrtcbin_is_not_told_of_the_numbers_that_it_did_not_offer() {
+    let extension = format!("a=extmap:{} {}\r\n", stamp::NUMBER_ID, stamp::NUMBER_URI);
+    let (line, more) = ("a=rtcp-mux\r\n", format!("a=rtcp-mux\r\n{extension}"));
+    let offer = facts(&OFFER.replacen(line, &more, 1));
+    let answer = CHROMIUM.replacen(line, &more, 1);
+    let checked = check_answer(&answer, &offer, CandidatePolicy::Any).expect("it is good");
+    assert_eq!(checked, check(CHROMIUM).expect("it is good"));
 }
 
 #[test]

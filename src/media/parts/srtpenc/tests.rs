@@ -131,14 +131,36 @@ fn bytes(buffer: &gst::BufferRef) -> Vec<u8> {
     buffer.map_readable().expect("readable").to_vec()
 }
 
-/// A packet as it arrives, with the time that it says.
+/// A packet as it arrives, with the time that it says, and without a number.
 fn stamped(packet: &[u8], arrived: &[u8]) -> Vec<u8> {
     let mut stamped = packet.to_vec();
-    stamped[15] = 2;
-    let mut said = arrived[20..24].to_vec();
-    said[0] = send_time::ID << 4 | 2;
+    stamped[15] = 3;
+    let [_, a, b, c, ..] = arrived[20..] else {
+        panic!("it is longer than that");
+    };
+    let said = [stamp::TIME_ID << 4 | 2, a, b, c, 0, 0, 0, 0];
     stamped.splice(20..20, said);
     stamped
+}
+
+#[test]
+fn what_is_numbered_is_as_long_as_the_rest() {
+    crate::media::init().expect("GStreamer starts");
+    let master: Vec<u8> = (1..=30).collect();
+    let mut sender = Sender::new(Profile::Aes128CmSha1_80, &master).expect("a sender");
+    let arrivals = Arc::default();
+    let mut stamps = Stamps::new(Some(&arrivals), 8);
+    let protected: Vec<_> = (0..8)
+        .map(|number| protected_rtp(&mut sender, &rtp(number, 100), &mut stamps))
+        .map(|packet| bytes(&packet.expect("protected")))
+        .collect();
+    // Headers are not encrypted.
+    let numbers: Vec<_> = protected.iter().map(|it| &it[24..28]).collect();
+    let said: Vec<_> = numbers.iter().filter(|it| ***it != [0; 4]).collect();
+    let id = stamp::NUMBER_ID << 4 | 1;
+    assert!(said.len() < numbers.len());
+    assert_eq!(said[..2], [&&[id, 0, 0, 0], &&[id, 0, 1, 0]]);
+    assert!(protected.iter().all(|it| it.len() == protected[0].len()));
 }
 
 #[test]
