@@ -165,6 +165,8 @@ install: ## Install under DESTDIR and PREFIX what `make release` built
 	install -m644 pipelines/*.toml "$(DESTDIR)$(PREFIX)/share/perch/pipelines/"
 	install -Dm644 src/config/default.toml "$(DESTDIR)$(PREFIX)/share/doc/perch/perch.toml.reference"
 	install -Dm644 README.md "$(DESTDIR)$(PREFIX)/share/doc/perch/README.md"
+	install -d "$(DESTDIR)$(PREFIX)/share/doc/perch/docs"
+	install -m644 docs/*.md "$(DESTDIR)$(PREFIX)/share/doc/perch/docs/"
 	install -Dm644 packaging/conf.d/README "$(DESTDIR)$(SYSCONFDIR)/perch/conf.d/README"
 	test -e "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml" || \
 		install -m644 packaging/perch.toml "$(DESTDIR)$(SYSCONFDIR)/perch/perch.toml"

@@ -363,11 +363,22 @@ fn a_profile_beside_the_program_is_found() {
         "{stderr}"
     );
 
-    // It takes no other profile along.
+    // It takes no other profile along, and neither does one that cannot be read.
+    fs::create_dir(data.join("pipelines/folder.toml")).unwrap();
     let mut devices = perch(&["devices", "--config", &file(directory.path())]);
-    let (code, stdout, stderr) = run(devices.env("PERCH_DATA_DIR", &data));
+    devices
+        .env("PERCH_DATA_DIR", &data)
+        .env("PERCH__CAMERA__PROFILE", "mien");
+    let (code, stdout, stderr) = run(&mut devices);
     assert_eq!(code, 0, "{stderr}");
-    for told in ["broken.toml:1:1: ", "  mine  ", "/mine.toml)\n", "  v4l2  "] {
+    for told in [
+        "broken.toml:1:1: ",
+        "folder.toml: cannot be read: it is no plain file",
+        "there is no profile \"mien\"; did you mean \"mine\";",
+        "  mine  ",
+        "/mine.toml)\n",
+        "  v4l2  ",
+    ] {
         assert!(stdout.contains(told), "{told}: {stdout}");
     }
 
@@ -375,6 +386,27 @@ fn a_profile_beside_the_program_is_found() {
     assert_eq!(code, 1);
     let told = "PERCH_DATA_DIR: there is no directory ";
     assert!(stderr.contains(told), "{stderr}");
+}
+
+#[test]
+fn check_tells_of_an_owners_profile_that_is_left_alone() {
+    let directory = configured("");
+    let data = directory.path().join("data");
+    fs::create_dir_all(data.join("pipelines")).unwrap();
+    let mine = include_str!("../pipelines/test.toml")
+        .replace("name = \"test\"", "name = \"mine\"")
+        .replace("videotestsrc", "nosuchsrc")
+        + "\n[auto]\npriority = 90\n";
+    fs::write(data.join("pipelines/mine.toml"), mine).unwrap();
+    let mut command = perch(&["check", "--config", &file(directory.path())]);
+    command
+        .env("PERCH_DATA_DIR", &data)
+        .env("PERCH__CAMERA__PROFILE", "auto")
+        .env("PERCH__CAMERA__DEVICE", "auto");
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!(code, 0, "{stderr}");
+    let told = "/mine.toml is left alone, it lacks nosuchsrc";
+    assert!(stdout.contains(told), "{stdout}");
 }
 
 #[test]

@@ -65,6 +65,11 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         }
         Some(device) => look_within(deadline, device, Whose::of(daemon)).await,
     };
+    // What is wrong with the camera is no fault of the encoder's as well.
+    let faults: Vec<Obstacle> = faults
+        .into_iter()
+        .filter(|fault| !fault.to_string().ends_with(&camera.what))
+        .collect();
     found.push(camera);
     if faults.is_empty() {
         found.push(encoder(config, plan, opens, daemon, deadline).await);
@@ -170,6 +175,10 @@ async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding,
 /// The device's node; whether we can open it now.
 fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
     let shown = device.display();
+    if let Some(what) = devices::no_camera(device) {
+        let mend = "name the camera in [camera] device";
+        return (Finding::fault(CAMERA, what, mend), Opens::No);
+    }
     if !devices::is_node(device) {
         return (
             Finding::ok(CAMERA, format!("{shown} (not a device node)")),
@@ -191,10 +200,6 @@ fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
             return (finding, Opens::No);
         }
     };
-    if let Some(what) = devices::no_camera(device) {
-        let mend = "name the camera in [camera] device";
-        return (Finding::fault(CAMERA, what, mend), Opens::No);
-    }
     let opens = Opens::by(access(device, Access::READ_OK | Access::WRITE_OK).is_ok());
     let allowed = if account.is_us {
         opens == Opens::Yes

@@ -197,7 +197,7 @@ impl Report {
             Err(error) => Err(in_packages(error)),
             Ok(plan) => {
                 let device = Path::new(&config.camera.device);
-                if devices::is_node(device) && !device.exists() {
+                if plan.device.is_some() && devices::is_node(device) && !device.exists() {
                     self.remarks.push(format!(
                         "{} is not there: `perch run` waits for it",
                         device.display()
@@ -235,17 +235,22 @@ impl Report {
         }
     }
 
-    /// A profile that is made for this board, and lacks something.
+    /// A profile that is made for this board, or is the owner's, and lacks something.
     fn compare(&mut self, profiles: &Profiles, hardware: &Hardware) {
-        for profile in profiles.iter().filter(|profile| profile.is_for(hardware)) {
+        for profile in profiles.iter() {
+            let what = match profile.owners_file() {
+                Some(file) if profile.may_be_for(hardware) => {
+                    format!("of {file} is left alone, it")
+                }
+                _ if profile.is_for(hardware) => "is made for this board, and".to_owned(),
+                _ => continue,
+            };
             let lacks = profile.lacks(hardware);
             if !lacks.is_empty() {
                 let lacks: Vec<String> = lacks.iter().map(|name| with_package(name)).collect();
-                self.remarks.push(format!(
-                    "profile {:?} is made for this board, and lacks {}",
-                    profile.name,
-                    lacks.join(", ")
-                ));
+                let lacks = lacks.join(", ");
+                self.remarks
+                    .push(format!("profile {:?} {what} lacks {lacks}", profile.name));
             }
         }
     }

@@ -77,17 +77,29 @@ pub fn profiles() -> Result<Profiles, ProfileError> {
 }
 
 fn usable_profiles() -> Result<Usable, ProfileError> {
-    let files = match data_directory()? {
-        None => Vec::new(),
-        Some(data) => {
-            let directory = data.join("pipelines");
-            read_profiles(&directory).map_err(|error| ProfileError::Invalid {
-                file: directory.display().to_string(),
-                why: format!("cannot be read: {error}"),
-            })?
-        }
+    let Some(data) = data_directory()? else {
+        return Ok(Profiles::usable(&[]));
     };
-    Ok(Profiles::usable(&files))
+    let directory = data.join("pipelines");
+    let files = read_profiles(&directory).map_err(|error| unreadable(&directory, &error))?;
+    // One that cannot be read takes nobody's picture but its own either.
+    let (mut readable, mut faults) = (Vec::new(), Vec::new());
+    for file in files {
+        match file {
+            Ok(file) => readable.push(file),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let mut usable = Profiles::usable(&readable);
+    usable.faults.extend(faults);
+    Ok(usable)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ProfileError {
+    ProfileError::Invalid {
+        file: path.display().to_string(),
+        why: format!("cannot be read: {error}"),
+    }
 }
 
 /// `$PERCH_DATA_DIR`, or `../share/perch` from the binary's directory, which need not be there.
@@ -113,7 +125,8 @@ fn data_directory() -> Result<Option<PathBuf>, ProfileError> {
     Ok(beside())
 }
 
-fn read_profiles(directory: &Path) -> io::Result<Vec<(String, String)>> {
+/// Each file's name and text, or why there is none.
+fn read_profiles(directory: &Path) -> io::Result<Vec<Result<(String, String), ProfileError>>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -126,15 +139,11 @@ fn read_profiles(directory: &Path) -> io::Result<Vec<(String, String)>> {
             .is_some_and(|extension| extension == "toml")
     });
     paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let text = read_profile(&path).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })?;
-            Ok((path.display().to_string(), text))
-        })
-        .collect()
+    let read = paths.into_iter().map(|path| match read_profile(&path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(error) => Err(unreadable(&path, &error)),
+    });
+    Ok(read.collect())
 }
 
 /// What is no plain file is not read: a pipe would be waited for.
@@ -374,7 +383,11 @@ pub struct Inventory {
 
 /// Looks at everything; `config` gives the size and rate that the choice is made for.
 pub fn inventory(config: &Config) -> Result<Inventory, ProfileError> {
-    let Usable { profiles, faults } = usable_profiles()?;
+    let Usable {
+        profiles,
+        mut faults,
+    } = usable_profiles()?;
+    faults.extend(profiles.suits(config).err());
     let hardware = hardware(&profiles);
     let mut config = with_resolved_device(config);
     config.camera.profile = "auto".to_owned();
@@ -521,16 +534,15 @@ mod tests {
     fn profiles_are_read_from_a_directory_in_order() {
         let directory = tempfile::tempdir().unwrap();
         let nothing = read_profiles(&directory.path().join("none")).unwrap();
-        assert_eq!(nothing, []);
+        assert!(nothing.is_empty());
         for (name, text) in [("b.toml", "b"), ("a.toml", "a"), ("c.txt", "c")] {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let texts: Vec<String> = read_profiles(directory.path())
-            .unwrap()
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect();
-        assert_eq!(texts, ["a", "b"]);
+        let texts = || -> Vec<String> {
+            let files = read_profiles(directory.path()).unwrap().into_iter();
+            files.flatten().map(|(_, text)| text).collect()
+        };
+        assert_eq!(texts(), ["a", "b"]);
         for (name, make) in [
             (
                 "d.toml",
@@ -543,8 +555,13 @@ mod tests {
         ] {
             let path = directory.path().join(name);
             make(&path).unwrap();
-            let error = read_profiles(directory.path()).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+            let files = read_profiles(directory.path()).unwrap();
+            let faults: Vec<String> = files
+                .iter()
+                .filter_map(|file| Some(file.as_ref().err()?.to_string()))
+                .collect();
+            assert_eq!((faults.len(), texts().len()), (1, 2), "{name}");
+            assert!(faults[0].contains(name), "{faults:?}");
             let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
         }
     }

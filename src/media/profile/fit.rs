@@ -77,6 +77,12 @@ impl Profile {
         })
     }
 
+    /// Whether `auto` may take it on this board, as far as that goes by the board.
+    pub fn may_be_for(&self, hardware: &Hardware) -> bool {
+        let auto = self.auto.as_ref();
+        auto.is_some_and(|auto| auto.suits(&hardware.board.compatible))
+    }
+
     fn needed(&self) -> impl Iterator<Item = (&'static str, &[Alternative])> {
         let parts = [("source", &self.source[..]), ("encoder", &self.encoder[..])];
         parts
