@@ -68,6 +68,9 @@ async fn an_offer_says_what_a_browser_needs() {
         "packetization-mode=1",
         "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
         "a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+        // One is of no use without the other.
+        "a=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+        "a=rtcp-fb:96 transport-cc",
         "OPUS/48000/2",
         "rtx/90000",
     ] {

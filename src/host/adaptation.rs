@@ -302,6 +302,9 @@ impl Adaptation {
             beside: way.beside as f64,
             least: f64::from(rates.second.unwrap_or(rates.first).0),
         };
+        if let Some(carried) = way.carries {
+            watcher.carries(carried, sent, now);
+        }
         if let Some(share) = way.excess {
             watcher.exceeds(share, sent, now);
         }

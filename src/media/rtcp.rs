@@ -31,7 +31,9 @@ pub struct Way {
     pub sent: Option<u64>,
     /// What of that was a probe.
     pub beside: u64,
-    /// The share of what is sent that the way does not carry at this moment, 0 to 1 ([`super::arrivals`], [`super::flight`]).
+    /// What comes out of a queue on the way at this moment, in bit/s, where plainly more is sent ([`super::arrivals`]).
+    pub carries: Option<u64>,
+    /// The share of what is sent that a full queue drops at this moment, 0 to 1 ([`super::flight`]).
     pub excess: Option<f64>,
 }
 
@@ -46,8 +48,17 @@ pub struct Feedback {
     pub received: Option<u16>,
     /// The sequence numbers of those that did not, and are asked for.
     pub missing: Vec<u16>,
-    /// When numbered packets arrived, of whichever stream, in the order of their numbers.
-    pub arrived: Vec<Arrival>,
+    /// Of whichever stream.
+    pub arrived: Option<Arrived>,
+}
+
+/// When numbered packets arrived.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Arrived {
+    /// Which of the pieces of such feedback it is, all of them counted.
+    pub count: u8,
+    /// In the order of their numbers.
+    pub arrivals: Vec<Arrival>,
 }
 
 impl Feedback {
@@ -70,8 +81,9 @@ impl Feedback {
             TRANSPORT_FEEDBACK if packet.count == GENERIC_NACK => {
                 self.read_missing(packet.body, media);
             }
-            TRANSPORT_FEEDBACK if packet.count == TRANSPORT_WIDE => {
-                self.arrived.extend(arrived::read(packet.body));
+            // One at most, as browsers send them.
+            TRANSPORT_FEEDBACK if packet.count == TRANSPORT_WIDE && self.arrived.is_none() => {
+                self.arrived = arrived::read(packet.body);
             }
             PAYLOAD_FEEDBACK if packet.count == APPLICATION => {
                 if let Some(bandwidth) = remb(packet.body) {

@@ -41,12 +41,12 @@ fuzz_target!(|bytes: &[u8]| {
             arrivals.sends(1000, left == 0, now);
         }
         let feedback = Feedback::read(packet, MEDIA);
-        let late = arrivals.hears(&feedback.arrived, now);
-        let dropped = flight.hears(&feedback, now);
+        let carries = feedback.arrived.as_ref().and_then(|it| arrivals.hears(it, now));
         let way = Way {
             bandwidth: feedback.bandwidth.map(|it| arrivals.of_all(it)),
             loss: feedback.loss,
-            excess: late.or(dropped),
+            carries,
+            excess: flight.hears(&feedback, now),
             ..Way::default()
         };
         for share in way.loss.into_iter().chain(way.excess) {

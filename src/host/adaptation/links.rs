@@ -43,6 +43,8 @@ struct Link {
     since_report: Duration,
     /// It says when what is numbered arrives.
     numbers: bool,
+    /// So many bit/s come through for once, as if the link were short.
+    trickles: Option<f64>,
     /// Moments in a row in which what arrives has waited.
     waited: u32,
     /// What each moment of an overflow that has not been told yet dropped, and what came to it.
@@ -66,6 +68,7 @@ impl Link {
             dropped_ever: 0.0,
             since_report: Duration::ZERO,
             numbers: true,
+            trickles: None,
             waited: 0,
             overflow: Vec::new(),
         }
@@ -104,7 +107,8 @@ impl Link {
         let seconds = self.lately.len() as f64 * moment;
         let rate = |of: usize| self.lately.iter().map(|bits| bits[of]).sum::<f64>() / seconds;
         let [sent, beside, arrives] = [rate(0), rate(1), rate(2)];
-        let excess = self.arrives_late(sent).or(self.counted());
+        let carries = self.comes_out(sent);
+        let excess = self.counted();
         self.since_report += MOMENT;
         if falls {
             self.estimate = self.estimate.min(arrives * 0.85);
@@ -118,12 +122,13 @@ impl Link {
         let way = Way {
             sent: (self.lately.len() == window).then_some(sent as u64),
             beside: beside as u64,
+            carries,
             excess,
             ..Way::default()
         };
         if !news && self.since_report < self.says {
             // Packets are asked for at once.
-            return excess.map(|_| way);
+            return (carries.is_some() || excess.is_some()).then_some(way);
         }
         self.since_report = Duration::ZERO;
         let loss = if self.sent > 0.0 {
@@ -140,15 +145,15 @@ impl Link {
     }
 
     /// What the times say at which packets come out of a queue that fills.
-    fn arrives_late(&mut self, sent: f64) -> Option<f64> {
+    fn comes_out(&mut self, sent: f64) -> Option<u64> {
         let queued = self.queue / self.capacity;
         self.waited = if queued < 0.03 { 0 } else { self.waited + 1 };
-        let share = 1.0 - self.capacity / sent;
-        let told = self.numbers && self.waited >= 4 && queued >= 0.08 && share >= 0.25;
-        told.then(|| {
-            self.waited = 0;
-            share
-        })
+        let told = self.waited >= 4 && queued >= 0.08 && self.capacity <= sent * 0.75;
+        let trickles = std::mem::take(&mut self.trickles);
+        let carries = told.then_some(self.capacity).or(trickles);
+        carries
+            .filter(|_| self.numbers)
+            .map(|carries| carries as u64)
     }
 
     /// What its requests for packets say, where several pictures are broken: a queue drops.
@@ -312,6 +317,21 @@ proptest! {
         street.pass(Duration::from_secs(5), |_| {});
         for moments in late {
             street.links[0].late = true;
+            street.pass(MOMENT * moments as u32, |_| {});
+        }
+        let moves: Vec<_> = street.moves.iter().map(|(_, who, ..)| *who).collect();
+        prop_assert_eq!(moves, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_trickles_for_a_moment_moves_nobody(
+        trickles in prop::collection::vec((0.6..0.75f64, 20..100usize), 1..20),
+        viewers in 1..4usize,
+    ) {
+        let mut street = Street::new(&vec![20_000_000.0; viewers]);
+        street.pass(Duration::from_secs(5), |_| {});
+        for (share, moments) in trickles {
+            street.links[0].trickles = Some(street.first() * share);
             street.pass(MOMENT * moments as u32, |_| {});
         }
         let moves: Vec<_> = street.moves.iter().map(|(_, who, ..)| *who).collect();

@@ -31,7 +31,7 @@ pub(super) struct Cause {
     pub loss: bool,
     /// The queue in front of the link was full.
     pub overflows: bool,
-    /// What it drops was counted packet by packet.
+    /// What it carries, or drops, was counted packet by packet.
     pub counted: bool,
 }
 

@@ -347,6 +347,18 @@ impl Watcher {
         }
     }
 
+    /// So many bit/s come out of a queue on its way, and plainly more is sent. A radio may be the reason, for a moment; an estimate
+    /// falls later: it is of the last second.
+    pub fn carries(&mut self, carried: u64, sent: Sent, now: Instant) {
+        let arrived = (carried as f64).min(sent.picture);
+        let cause = Cause {
+            steep: (arrived < sent.steep()).then_some(sent.steep()),
+            counted: true,
+            ..Cause::at(now)
+        };
+        self.is_sent_more_than(arrived, cause, sent, now);
+    }
+
     /// A queue on its way drops this share of what it is sent, 0 to 1. An estimate falls later: it is of the last second.
     pub fn exceeds(&mut self, share: f64, sent: Sent, now: Instant) {
         let arrived = sent.picture * (1.0 - share);
@@ -356,7 +368,11 @@ impl Watcher {
             counted: true,
             ..Cause::at(now)
         };
-        // Whether to less than the smallest picture is for the estimate to say.
+        self.is_sent_more_than(arrived, cause, sent, now);
+    }
+
+    /// Whether what arrives is less than the smallest picture is for the estimate to say.
+    fn is_sent_more_than(&mut self, arrived: f64, cause: Cause, sent: Sent, now: Instant) {
         let carried = (arrived * SHARE).max(sent.least);
         self.too_much(cause, arrived, carried, sent, now);
     }

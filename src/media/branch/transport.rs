@@ -133,7 +133,8 @@ impl Told {
             .bandwidth
             .is_some_and(|bandwidth| fell(bandwidth, self.bandwidth.unwrap_or(u64::MAX)));
         let later = self.way.is_none_or(|at| now >= at + every);
-        let urgent = way.loss.is_some() || way.excess.is_some() || falls;
+        let short = way.carries.is_some() || way.excess.is_some();
+        let urgent = way.loss.is_some() || short || falls;
         let due = urgent || (later && way.bandwidth.is_some());
         if due {
             self.way = Some(now);
@@ -173,26 +174,27 @@ pub(super) fn listen_for_rtcp(
             .map(|bytes| Feedback::read(&bytes, media))
             .unwrap_or_default();
         let now = Instant::now();
-        let (bandwidth, late) = {
+        let (bandwidth, carries) = {
             let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-            let late = arrivals.hears(&feedback.arrived, now);
+            let arrived = feedback.arrived.as_ref();
+            let carries = arrived.and_then(|arrived| arrivals.hears(arrived, now));
             let of_all = |bandwidth| arrivals.of_all(bandwidth);
-            (feedback.bandwidth.map(of_all), late)
+            (feedback.bandwidth.map(of_all), carries)
         };
-        let dropped = retransmissions.dropped(&feedback, now);
         let way = Way {
             bandwidth,
             loss: feedback.loss,
-            excess: late.or(dropped),
+            carries,
+            excess: retransmissions.dropped(&feedback, now),
             ..Way::default()
         };
-        if let Some(share) = way.excess {
+        if way.carries.is_some() || way.excess.is_some() {
             retransmissions.hold(now);
             tracing::debug!(
                 event = "viewer-short",
                 branch = reporter.id.0,
-                share = %format_args!("{share:.2}"),
-                by = if late.is_some() { "arrivals" } else { "losses" },
+                carries = way.carries,
+                drops = way.excess,
                 "the way does not carry all that is sent"
             );
         }
@@ -241,7 +243,11 @@ mod tests {
             excess: Some(0.5),
             ..Way::default()
         };
-        for urgent in [loss, excess, estimate(1_000_000)] {
+        let carries = Way {
+            carries: Some(500_000),
+            ..Way::default()
+        };
+        for urgent in [loss, excess, carries, estimate(1_000_000)] {
             assert!(told.way(&urgent, WAY_EVERY, now), "{urgent:?}");
         }
         assert!(told.way(&estimate(1_000_000), WAY_EVERY, now + WAY_EVERY));

@@ -1,12 +1,19 @@
 //! When packets arrived, out of one piece of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 
+use super::Arrived;
 use crate::media::arrivals::Arrival;
 
 /// Microseconds of the unit that the time of reference is said in, and of the one that times between arrivals are.
 const REFERENCE: i64 = 64_000;
 const DELTA: i64 = 250;
 
-/// What is said of one number.
+/// What is said of so many numbers in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    status: Status,
+    length: usize,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Missing,
@@ -14,87 +21,106 @@ enum Status {
     Soon,
     /// Or two, with a sign.
     Late,
+    Reserved,
 }
 
 impl Status {
-    fn of(bits: u16) -> Option<Self> {
+    fn of(bits: u16) -> Self {
         match bits & 0b11 {
-            0 => Some(Self::Missing),
-            1 => Some(Self::Soon),
-            2 => Some(Self::Late),
-            _ => None,
+            0 => Self::Missing,
+            1 => Self::Soon,
+            2 => Self::Late,
+            _ => Self::Reserved,
         }
     }
 }
 
-/// Those that arrived, in the order of their numbers; as far as the feedback is well-formed. `body` is what follows the four bytes
-/// of the header.
-pub(super) fn read(body: &[u8]) -> Vec<Arrival> {
+/// As far as the feedback is well-formed. `body` is what follows the four bytes of the header.
+pub(super) fn read(body: &[u8]) -> Option<Arrived> {
     // Who says it and of whom is of no interest: the numbers are of all that is sent.
-    let Some(([first, number, of, many, time @ .., _count], chunks)) =
-        body.get(8..).and_then(<[u8]>::split_first_chunk::<8>)
-    else {
-        return Vec::new();
-    };
-    let first = u16::from_be_bytes([*first, *number]);
-    let count = usize::from(u16::from_be_bytes([*of, *many]));
+    let ([first, number, of, many, time @ .., count], rest) =
+        body.get(8..)?.split_first_chunk::<8>()?;
+    let mut number = u16::from_be_bytes([*first, *number]);
+    let statuses = usize::from(u16::from_be_bytes([*of, *many]));
     // 24 bits with a sign.
     let reference = i32::from_be_bytes([time[0], time[1], time[2], 0]) >> 8;
-    let Some((statuses, mut deltas)) = statuses(chunks, count) else {
-        return Vec::new();
-    };
-    let mut arrivals = Vec::new();
     let mut at = i64::from(reference) * REFERENCE;
-    let numbers = (0..=u16::MAX).map(|offset| first.wrapping_add(offset));
-    for (number, status) in numbers.zip(statuses) {
-        let delta = match status {
-            Status::Missing => continue,
-            Status::Soon => deltas.split_first_chunk().map(|([delta], rest)| {
-                let delta = i64::from(*delta);
-                (delta, rest)
-            }),
-            Status::Late => deltas.split_first_chunk().map(|(delta, rest)| {
-                let delta = i64::from(i16::from_be_bytes(*delta));
-                (delta, rest)
-            }),
-        };
-        let Some((delta, rest)) = delta else { break };
-        deltas = rest;
-        at += delta * DELTA;
-        arrivals.push(Arrival { number, at });
+    let (chunks, mut deltas) = split_chunks(rest, statuses)?;
+    let mut arrivals = Vec::new();
+    let mut left = statuses;
+    for run in chunks.chunks_exact(2).flat_map(runs) {
+        let length = run.length.min(left);
+        left -= length;
+        // However many are missing, that takes no time; of the others, each has a delta.
+        for offset in 0..if run.status == Status::Missing {
+            0
+        } else {
+            length
+        } {
+            let Some((delta, after)) = split_delta(deltas, run.status) else {
+                return Some(Arrived {
+                    count: *count,
+                    arrivals,
+                });
+            };
+            deltas = after;
+            at += delta * DELTA;
+            let number = number.wrapping_add(offset as u16);
+            arrivals.push(Arrival { number, at });
+        }
+        number = number.wrapping_add(length as u16);
     }
-    arrivals
+    Some(Arrived {
+        count: *count,
+        arrivals,
+    })
 }
 
-/// So many, and what follows them.
-fn statuses(mut chunks: &[u8], count: usize) -> Option<(Vec<Status>, &[u8])> {
-    let mut statuses = Vec::new();
-    while statuses.len() < count {
-        let (chunk, rest) = chunks.split_first_chunk()?;
-        chunks = rest;
-        let chunk = u16::from_be_bytes(*chunk);
-        let left = count - statuses.len();
-        match chunk >> 14 {
-            // A run of one: two bits, and how often.
-            0 | 1 => {
-                let length = usize::from(chunk & 0x1fff);
-                let status = Status::of(chunk >> 13)?;
-                statuses.extend(std::iter::repeat_n(status, length.min(left)));
-            }
-            // Fourteen of one bit each, the first in front.
-            2 => {
-                let bits = (0..14).rev().map(|bit| chunk >> bit & 1);
-                statuses.extend(bits.filter_map(Status::of).take(left));
-            }
-            // Seven of two.
-            _ => {
-                for bit in (0..7).rev().take(left) {
-                    statuses.push(Status::of(chunk >> (bit * 2))?);
-                }
-            }
-        }
+/// The chunks that say something of so many numbers, and what follows them.
+fn split_chunks(bytes: &[u8], statuses: usize) -> Option<(&[u8], &[u8])> {
+    let mut known = 0;
+    let mut end = 0;
+    while known < statuses {
+        let chunk = bytes.get(end..end + 2)?;
+        known += runs(chunk).map(|run| run.length).sum::<usize>();
+        end += 2;
     }
-    Some((statuses, chunks))
+    Some(bytes.split_at(end))
+}
+
+fn runs(chunk: &[u8]) -> impl Iterator<Item = Run> + use<> {
+    let chunk = u16::from_be_bytes([chunk[0], chunk[1]]);
+    // The first in front.
+    let (length, places, bits) = match chunk >> 14 {
+        // A run of one: two bits, and how often.
+        0 | 1 => (usize::from(chunk & 0x1fff), 1, 13),
+        // Fourteen of one bit each.
+        2 => (1, 14, 1),
+        // Seven of two.
+        _ => (1, 7, 2),
+    };
+    (0..places).rev().map(move |place| Run {
+        length,
+        status: match bits {
+            1 => Status::of(chunk >> place & 1),
+            2 => Status::of(chunk >> (place * 2)),
+            _ => Status::of(chunk >> 13),
+        },
+    })
+}
+
+fn split_delta(deltas: &[u8], status: Status) -> Option<(i64, &[u8])> {
+    match status {
+        Status::Soon => {
+            let ([delta], rest) = deltas.split_first_chunk()?;
+            Some((i64::from(*delta), rest))
+        }
+        Status::Late => {
+            let (delta, rest) = deltas.split_first_chunk()?;
+            Some((i64::from(i16::from_be_bytes(*delta)), rest))
+        }
+        Status::Missing | Status::Reserved => None,
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +137,8 @@ mod tests {
     }
 
     fn arrivals(count: u16, rest: &[u8]) -> Vec<(u16, i64)> {
-        let arrivals = read(&feedback(count, rest));
+        let arrivals = read(&feedback(count, rest)).map(|it| it.arrivals);
+        let arrivals = arrivals.unwrap_or_default();
         arrivals.iter().map(|it| (it.number, it.at)).collect()
     }
 
@@ -153,8 +180,9 @@ mod tests {
     fn a_time_of_reference_may_be_negative() {
         let mut body = feedback(1, &[0x20, 1, 0]);
         body[12..15].copy_from_slice(&[0xff, 0xff, 0xff]);
-        let arrivals = read(&body);
-        assert_eq!(arrivals.first().map(|it| it.at), Some(-64_000));
+        let arrived = read(&body).expect("it is one");
+        assert_eq!(arrived.arrivals[0].at, -64_000);
+        assert_eq!(arrived.count, 9);
     }
 
     #[test]
@@ -162,7 +190,10 @@ mod tests {
         let whole = feedback(3, &[0x20, 3, 0, 4, 255]);
         for end in 0..whole.len() {
             let known = end.saturating_sub(18);
-            assert_eq!(read(&whole[..end]).len(), known, "{end}");
+            let arrived = read(&whole[..end]);
+            assert_eq!(arrived.is_some(), end >= 18, "{end}");
+            let arrivals = arrived.map(|it| it.arrivals).unwrap_or_default();
+            assert_eq!(arrivals.len(), known, "{end}");
         }
         assert_eq!(arrivals(3, &[0x60, 3, 0, 4, 255]), [], "it is reserved");
         assert_eq!(arrivals(7, &[0xff, 0xff, 0, 4, 255]), [], "so are these");
@@ -176,5 +207,7 @@ mod tests {
         rest.extend([0x20, 7, 4]);
         let expected = 65_534u16.wrapping_add(8 * 0x1fff);
         assert_eq!(arrivals(u16::MAX, &rest), [(expected, 65_000)]);
+        // Runs of none lead nowhere.
+        assert_eq!(read(&feedback(1, &[0; 1500])), None);
     }
 }

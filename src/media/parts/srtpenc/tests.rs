@@ -59,7 +59,9 @@ fn there_and_back(case: &Case, kind: &str, put_in: impl FnOnce(&gst_app::AppSrc)
             "application/x-{kind}"
         )))
         .build();
-    let encoder: gst::Element = glib::Object::new::<SrtpEnc>().upcast();
+    let encoder = glib::Object::new::<SrtpEnc>();
+    encoder.number(Arc::default());
+    let encoder: gst::Element = encoder.upcast();
     for (name, number) in [
         ("rtp-cipher", case.cipher),
         ("rtcp-cipher", case.cipher),
@@ -131,14 +133,15 @@ fn bytes(buffer: &gst::BufferRef) -> Vec<u8> {
     buffer.map_readable().expect("readable").to_vec()
 }
 
-/// A packet as it arrives, with the time that it says, and without a number.
+/// A packet as it arrives, with the time that it says, and its number, if it has one.
 fn stamped(packet: &[u8], arrived: &[u8]) -> Vec<u8> {
     let mut stamped = packet.to_vec();
     stamped[15] = 3;
-    let [_, a, b, c, ..] = arrived[20..] else {
+    let [_, a, b, c, id, high, low, _, ..] = arrived[20..] else {
         panic!("it is longer than that");
     };
-    let said = [stamp::TIME_ID << 4 | 2, a, b, c, 0, 0, 0, 0];
+    assert!(id == stamp::NUMBER_ID << 4 | 1 || [id, high, low] == [0; 3]);
+    let said = [stamp::TIME_ID << 4 | 2, a, b, c, id, high, low, 0];
     stamped.splice(20..20, said);
     stamped
 }
