@@ -6,17 +6,22 @@
 //! bitrate. A queue in front of a link that was cut short tells of it that way while it still fills; packets that are missed
 //! ([`super::flight`]) do when it is full, and at its end.
 //!
-//! Two fifths of what is sent is numbered. libwebrtc's receivers leave that out of the estimates that they make themselves
-//! (`ReceiveSideCongestionController::OnReceivedPacket`), which are of the rest then, and are taken for all of it here. Of packets
-//! that are sent at once, the last is always among the rest: how much later it arrives than that of the picture before is what such
-//! an estimate follows from.
+//! Nothing is numbered before a viewer was short of something once: each of its words goes through three of `webrtcbin`'s threads,
+//! and so many of them cost as much as all that is sent to it. From then on two fifths of what is sent are numbered. libwebrtc's
+//! receivers leave those out of the estimates that they make themselves (`ReceiveSideCongestionController::OnReceivedPacket`), which
+//! are of the rest then, and are taken for all of it here. Of packets that are sent at once, the last is always among the rest: how
+//! much later it arrives than that of the picture before is what such an estimate follows from.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::{flight::is_after, rtcp::Arrived, shortest::Shortest};
+use super::{
+    flight::is_after,
+    rtcp::{Arrived, fell},
+    shortest::Shortest,
+};
 
 /// The share of what is sent that is numbered, and how far a picture may be behind it for the sake of its last packet, in bytes.
 const NUMBERED: f64 = 0.4;
@@ -40,6 +45,9 @@ const COMES_OUT: Duration = Duration::from_millis(60);
 /// Of what is sent, a share that is carried tells something up to here: what encoders are off by is less.
 const PLAINLY_LESS: f64 = 0.75;
 
+/// For so long after the first numbers an estimate may still be of all packets.
+const OF_BEFORE: Duration = Duration::from_secs(2);
+
 /// When a numbered packet arrived, by its receiver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
@@ -51,6 +59,8 @@ pub struct Arrival {
 /// One branch's packets: of the picture, and what of it is sent again.
 #[derive(Debug)]
 pub struct Arrivals {
+    /// Some packets are numbered.
+    is_begun: bool,
     /// Bytes of all packets so far.
     sent: u64,
     /// Bytes that are to be numbered.
@@ -60,8 +70,11 @@ pub struct Arrivals {
     next: u16,
     /// Numbered packets of late.
     marks: VecDeque<Mark>,
-    /// The viewer has said of some when they arrived.
-    is_understood: bool,
+    /// When the viewer first said of some when they arrived.
+    understood: Option<Instant>,
+    /// Its latest estimate, and whether that is of the rest.
+    estimate: Option<u64>,
+    is_of_rest: bool,
     /// Up to this one their arrival is known.
     known: Option<u16>,
     /// Which piece of feedback comes next.
@@ -104,12 +117,15 @@ impl Waited {
 impl Default for Arrivals {
     fn default() -> Self {
         Self {
+            is_begun: false,
             sent: 0,
             due: 0.0,
             numbered: NUMBERED,
             next: 0,
             marks: VecDeque::new(),
-            is_understood: false,
+            understood: None,
+            estimate: None,
+            is_of_rest: false,
             known: None,
             expected: None,
             epoch: None,
@@ -121,10 +137,18 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
+    /// From now on packets are numbered.
+    pub fn begin(&mut self) {
+        self.is_begun = true;
+    }
+
     /// A packet of so many bytes is sent, maybe as the last of several. The number that it is to carry, if any.
     pub fn sends(&mut self, bytes: usize, is_last: bool, now: Instant) -> Option<u16> {
         let before = self.sent;
         self.sent += bytes as u64;
+        if !self.is_begun {
+            return None;
+        }
         let bytes = bytes as f64;
         self.due = (self.due + bytes * NUMBERED).min(BEHIND);
         let is_numbered = !is_last && self.due * 2.0 >= bytes;
@@ -179,16 +203,23 @@ impl Arrivals {
         if !is_news {
             return None;
         }
-        self.is_understood = true;
+        self.understood.get_or_insert(now);
         let carried = self.carried()?;
         // A keyframe is more than what is sent on the whole; and of less than before, less comes out, whatever the way is like.
         let sent = self.bitrate(now)?.min(self.sent_meanwhile()?);
         (carried <= sent * PLAINLY_LESS).then_some(carried as u64)
     }
 
-    /// A viewer's estimate of what arrives, in bit/s, taken for all that is sent.
-    pub fn of_all(&self, bandwidth: u64) -> u64 {
-        match self.is_understood {
+    /// A viewer's estimate of what arrives, in bit/s, taken for all that is sent. One that falls is of what has just arrived;
+    /// until then it may be of before.
+    pub fn of_all(&mut self, bandwidth: u64, now: Instant) -> u64 {
+        let before = self.estimate.replace(bandwidth);
+        let Some(understood) = self.understood else {
+            return bandwidth;
+        };
+        let falls = before.is_some_and(|before| fell(bandwidth, before));
+        self.is_of_rest |= falls || now.saturating_duration_since(understood) >= OF_BEFORE;
+        match self.is_of_rest {
             true => (bandwidth as f64 / (1.0 - self.numbered)) as u64,
             false => bandwidth,
         }
@@ -300,8 +331,10 @@ mod tests {
 
     impl Viewer {
         fn new(carries: f64) -> Self {
+            let mut arrivals = Arrivals::default();
+            arrivals.begin();
             Self {
-                arrivals: Arrivals::default(),
+                arrivals,
                 start: Instant::now(),
                 now: 0.0,
                 carries,
@@ -533,14 +566,34 @@ mod tests {
             arrivals: vec![Arrival { number, at: 5 }],
         };
         let now = viewer.at(0.1);
+        let later = now + OF_BEFORE;
         let arrivals = &mut viewer.arrivals;
-        assert_eq!(arrivals.of_all(600_000), 600_000);
+        assert_eq!(arrivals.of_all(600_000, later), 600_000);
         arrivals.hears(&said(9000), now);
-        assert_eq!(arrivals.of_all(600_000), 600_000);
+        assert_eq!(arrivals.of_all(600_000, later), 600_000);
         arrivals.hears(&said(0), now);
-        let of_all = arrivals.of_all(600_000) as f64;
-        assert!((of_all / 1e6 - 1.0).abs() < 0.01, "{of_all}");
-        assert_eq!(arrivals.of_all(u64::MAX), u64::MAX);
+        assert_eq!(arrivals.of_all(700_000, now), 700_000, "of before");
+        let fallen = arrivals.of_all(600_000, now) as f64;
+        assert!((fallen / 1e6 - 1.0).abs() < 0.01, "{fallen}");
+        assert_eq!(arrivals.of_all(u64::MAX, now), u64::MAX);
+        let mut patient = Viewer::new(WIDE).arrivals;
+        patient.sends(PACKET, false, now);
+        patient.sends(PACKET, false, now);
+        patient.hears(&said(0), now);
+        assert_eq!(patient.of_all(600_000, now), 600_000);
+        assert!(patient.of_all(600_000, later) > 900_000);
+    }
+
+    #[test]
+    fn who_was_never_short_of_anything_is_sent_no_numbers() {
+        let mut arrivals = Arrivals::default();
+        let now = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(arrivals.sends(PACKET, false, now), None);
+        }
+        arrivals.begin();
+        let numbers = (0..100).filter_map(|_| arrivals.sends(PACKET, false, now));
+        assert_eq!(numbers.count(), 40);
     }
 
     #[test]
@@ -554,6 +607,7 @@ mod tests {
             (2, 10_000, false),
         ] {
             let mut arrivals = Arrivals::default();
+            arrivals.begin();
             let now = Instant::now();
             let (mut numbered, mut sent) = (0, 0);
             for picture in 0..4000 {

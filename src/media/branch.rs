@@ -21,7 +21,7 @@ mod work;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -401,7 +401,12 @@ impl Pipeline {
                 }
             }
             Command::Thin(bitrate) => self.gate.thin(bitrate),
-            Command::Pace(bitrate) => self.pace.set(bitrate),
+            Command::Pace(bitrate) => {
+                self.pace.set(bitrate);
+                if bitrate.is_some() {
+                    self.arrivals().begin();
+                }
+            }
             Command::Probe(bitrate) => self.prober.set(bitrate),
             Command::Follow(state) => {
                 if let Some(event) = self.follow(state) {
@@ -431,8 +436,11 @@ impl Pipeline {
     fn forget(&self) {
         let now = Instant::now();
         self.retransmissions.forget(now);
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.forget(now);
+        self.arrivals().forget(now);
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Only now, with the state change behind it: the offer makes the transport, and where the two cross, `dtlsdec` has

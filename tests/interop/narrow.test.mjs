@@ -100,10 +100,10 @@ test("a viewer alone is followed down and up again", async (t) => {
     assert.ok(took <= (wanted === SMALL ? 5_000 : 30_000), `${kbit} kbit/s: ${took} ms`);
     const change = (await viewer.report()).longestGapMs;
     stage.figure(`longest gap of the change to ${kbit} kbit/s`, change, "ms");
-    // 500 ms on an idle machine.
+    // 500 ms on an idle machine, and somewhat more the first time.
     assert.ok(change <= 1000, `${kbit} kbit/s: ${change} ms without a picture`);
-    // Before its queue is full; by what is lost, and by an estimate of the last second, it would be known later.
-    if (wanted === SMALL) assert.ok(arrivals() > told, `${kbit} kbit/s: the browser says when packets arrive, and that is understood`);
+    // Of a viewer that was short of something before, before its queue is full: by what is lost it would be known later.
+    if (kbit === 250) assert.ok(arrivals() > told, `${kbit} kbit/s: the browser says when packets arrive, and that is understood`);
     const seen = await watch(viewer, 6);
     assert.ok(seen.fps >= 20, `${kbit} kbit/s: ${JSON.stringify(seen)}`);
   }

@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     adaptation.joined(BRANCH, now);
     let mut flight = Flight::default();
     let mut arrivals = Arrivals::default();
+    arrivals.begin();
     let mut latest = 65_500u16;
     for packet in bytes.split(|byte| *byte == BETWEEN) {
         // The seed `missing` misses some of the second and the third forty, which are 400 ms old by then.
@@ -43,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         let feedback = Feedback::read(packet, MEDIA);
         let carries = feedback.arrived.as_ref().and_then(|it| arrivals.hears(it, now));
         let way = Way {
-            bandwidth: feedback.bandwidth.map(|it| arrivals.of_all(it)),
+            bandwidth: feedback.bandwidth.map(|it| arrivals.of_all(it, now)),
             loss: feedback.loss,
             carries,
             excess: flight.hears(&feedback, now),

@@ -91,7 +91,7 @@ pub(super) fn when_made(
     Ok(())
 }
 
-/// Numbers the picture's packets as they are encrypted, and counts them. Before `webrtcbin` makes its transport. (Where
+/// Counts the picture's packets as they are encrypted, and numbers some of them once that has begun. Before `webrtcbin` makes its transport. (Where
 /// GStreamer's own element encrypts, none is numbered.)
 pub(super) fn number_packets(webrtcbin: &gst::Element) -> Result<Arc<Mutex<Arrivals>>, String> {
     let arrivals = Arc::<Mutex<Arrivals>>::default();
@@ -178,7 +178,7 @@ pub(super) fn listen_for_rtcp(
             let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
             let arrived = feedback.arrived.as_ref();
             let carries = arrived.and_then(|arrived| arrivals.hears(arrived, now));
-            let of_all = |bandwidth| arrivals.of_all(bandwidth);
+            let of_all = |bandwidth| arrivals.of_all(bandwidth, now);
             (feedback.bandwidth.map(of_all), carries)
         };
         let way = Way {

@@ -24,7 +24,7 @@ glib::wrapper! {
 }
 
 impl SrtpEnc {
-    /// Numbers some of the picture's packets from now on, and counts all of them.
+    /// Counts the picture's packets, and gives those a number that are to have one.
     pub fn number(&self, arrivals: Arc<Mutex<Arrivals>>) {
         self.imp().state().arrivals = Some(arrivals);
     }

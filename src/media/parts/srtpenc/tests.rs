@@ -60,7 +60,7 @@ fn there_and_back(case: &Case, kind: &str, put_in: impl FnOnce(&gst_app::AppSrc)
         )))
         .build();
     let encoder = glib::Object::new::<SrtpEnc>();
-    encoder.number(Arc::default());
+    encoder.number(begun());
     let encoder: gst::Element = encoder.upcast();
     for (name, number) in [
         ("rtp-cipher", case.cipher),
@@ -133,6 +133,12 @@ fn bytes(buffer: &gst::BufferRef) -> Vec<u8> {
     buffer.map_readable().expect("readable").to_vec()
 }
 
+fn begun() -> Arc<Mutex<Arrivals>> {
+    let mut arrivals = Arrivals::default();
+    arrivals.begin();
+    Arc::new(Mutex::new(arrivals))
+}
+
 /// A packet as it arrives, with the time that it says, and its number, if it has one.
 fn stamped(packet: &[u8], arrived: &[u8]) -> Vec<u8> {
     let mut stamped = packet.to_vec();
@@ -151,7 +157,7 @@ fn what_is_numbered_is_as_long_as_the_rest() {
     crate::media::init().expect("GStreamer starts");
     let master: Vec<u8> = (1..=30).collect();
     let mut sender = Sender::new(Profile::Aes128CmSha1_80, &master).expect("a sender");
-    let arrivals = Arc::default();
+    let arrivals = begun();
     let mut stamps = Stamps::new(Some(&arrivals), 8);
     let protected: Vec<_> = (0..8)
         .map(|number| protected_rtp(&mut sender, &rtp(number, 100), &mut stamps))
