@@ -15,7 +15,7 @@ use std::{
 use super::{rtcp::Feedback, shortest::Shortest};
 
 /// Packets sent longer ago are none of this moment's.
-const REMEMBERS: Duration = Duration::from_secs(2);
+pub const REMEMBERS: Duration = Duration::from_secs(2);
 /// What is missed within this time is counted together: two pictures at least, from 8 in a second on.
 const TOGETHER: Duration = Duration::from_millis(250);
 /// So many at least, and so large a share of those around them: losses at random hardly come to that.
@@ -25,7 +25,7 @@ const MUCH_MISSED: f64 = 0.25;
 /// the picture well.
 const APART: Duration = Duration::from_millis(15);
 /// A queue that matters delays by so much at least; routers hold 100 ms and more.
-const QUEUED: Duration = Duration::from_millis(80);
+pub const QUEUED: Duration = Duration::from_millis(80);
 
 /// One stream's packets.
 #[derive(Debug, Default)]

@@ -72,9 +72,7 @@ impl Profile {
     /// Whether it is made for this very board, which others do not ask for.
     pub fn is_for(&self, hardware: &Hardware) -> bool {
         let auto = self.auto.as_ref();
-        auto.is_some_and(|auto| {
-            !auto.compatible.is_empty() && auto.suits(&hardware.board.compatible)
-        })
+        self.may_be_for(hardware) && auto.is_some_and(|auto| !auto.compatible.is_empty())
     }
 
     /// Whether `auto` may take it on this board, as far as that goes by the board.
