@@ -287,8 +287,8 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
     .map_err(|error| match (mode, error) {
         // There is no configuration to change.
         (Mode::Demo, LobbyError::Listen { listen, source }) => anyhow::anyhow!(
-            "the demo's lobby cannot listen on {listen}: {source}; choose another address with `--listen`, \
-             or stop the program that uses this one"
+            "the demo's lobby cannot listen on {listen}: {source}; choose another address with `--listen` \
+             (`make demo DEMO=\"--listen 127.0.0.1:8081\"`), or stop the program that uses this one"
         ),
         (_, error) => error.into(),
     })?;

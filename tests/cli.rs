@@ -111,12 +111,13 @@ fn check_reads_the_files_that_are_named() {
     let mut command = perch(&["check", "--config", &file(directory.path())]);
     let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca.pem"));
     assert_eq!(code, 1);
+    let file = file(directory.path());
     for fault in [
-        "fault: lobby.auth: ",
-        "fault: lobby.ca_file: ",
-        "fault: ice.servers: ",
+        format!("fault: {file}:4:1: lobby.auth.secret_file: "),
+        "fault: environment variable PERCH__LOBBY__CA_FILE: lobby.ca_file: ".to_owned(),
+        format!("fault: {file}:8:1: ice.servers[0]: "),
     ] {
-        assert!(stderr.contains(fault), "{fault}: {stderr}");
+        assert!(stderr.contains(&fault), "{fault}: {stderr}");
     }
 }
 
@@ -153,12 +154,12 @@ fn check_names_the_files_that_hang() {
     let (code, _, stderr) = run(command.env("PERCH__LOBBY__CA_FILE", "ca-pipe"));
     assert_eq!(code, 1);
     for (key, pipe) in [
-        ("lobby.auth", "secret"),
+        ("lobby.auth.secret_file", "secret"),
         ("lobby.ca_file", "ca-pipe"),
-        ("ice.servers", "turn-pipe"),
+        ("ice.servers[0]", "turn-pipe"),
     ] {
         let path = directory.path().join(pipe);
-        let fault = format!("fault: {key}: {} cannot be read in time", path.display());
+        let fault = format!(": {key}: {} cannot be read in time", path.display());
         assert!(stderr.contains(&fault), "{fault}: {stderr}");
     }
 
@@ -517,7 +518,7 @@ fn a_device_that_is_no_camera_is_a_fault() {
     let (code, _, stderr) = run(&mut perch(&["check", "--config", &file(directory.path())]));
     assert_eq!(code, 1, "{stderr}");
     assert!(
-        stderr.contains("camera.device: /dev/null is no camera"),
+        stderr.contains("perch.toml:6:1: camera.device: /dev/null is no camera"),
         "{stderr}"
     );
 }

@@ -1,7 +1,6 @@
 //! Files and environment to one set of raw values, each with the place where it was set.
 
 use std::{
-    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -16,7 +15,7 @@ use crate::files;
 
 use super::{
     duration,
-    problem::{ConfigError, Origin, Problem, cut, position, shown},
+    problem::{ConfigError, Origin, Origins, Problem, cut, position, shown},
     schema::{self, Entry, Kind},
 };
 
@@ -36,7 +35,7 @@ pub(super) fn is_configuration(name: &str) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     layers: Vec<Layer>,
-    pub origins: HashMap<String, Origin>,
+    pub origins: Origins,
     pub problems: Vec<Problem>,
 }
 

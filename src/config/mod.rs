@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::{lobby::tls::TlsFiles, media::sdp::CandidatePolicy};
 
-pub use problem::{ConfigError, Origin, Problem};
+pub use problem::{ConfigError, Origin, Origins, Problem};
 pub(crate) use problem::{position, shown};
 pub(crate) use schema::nearest;
 pub use validate::is_device_name;
@@ -53,6 +53,8 @@ pub struct Config {
     pub ice: Ice,
     pub metrics: Metrics,
     pub embedded_lobby: EmbeddedLobby,
+    /// Where all that was said: which cameras, profiles and files there are is known only later.
+    pub origins: Origins,
 }
 
 #[derive(Debug, Clone)]
@@ -65,8 +67,6 @@ pub struct Stream {
 pub struct Camera {
     /// A profile's name, or `auto`.
     pub profile: String,
-    /// Where that was said: which profiles there are is known only later.
-    pub profile_origin: Origin,
     /// A device path such as `/dev/video0`, or empty for the profile's own choice.
     pub device: String,
     /// Pixels.
@@ -393,5 +393,5 @@ fn finish(layers: Layers, bases: &Bases) -> Result<Config, ConfigError> {
             return Err(ConfigError::Problems(problems));
         }
     };
-    validate::validate(&raw, bases, &layers.origins, layers.problems).map_err(ConfigError::Problems)
+    validate::validate(&raw, bases, layers.origins, layers.problems).map_err(ConfigError::Problems)
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration, told so that it can be mended.
 
-use std::{fmt, io, path::PathBuf};
+use std::{collections::HashMap, fmt, io, path::PathBuf};
 
 /// Why there is no configuration. Its text is meant for the operator's eyes, as it is.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,48 @@ impl fmt::Display for Origin {
             }
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Argument(name) => write!(f, "argument {name}"),
+        }
+    }
+}
+
+/// Where each value was set.
+#[derive(Debug, Clone, Default)]
+pub struct Origins(HashMap<String, Origin>);
+
+impl Origins {
+    pub(super) fn insert(&mut self, key: String, origin: Origin) {
+        self.0.insert(key, origin);
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Origin> {
+        self.0.get(key)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A key that is not set is told of at the nearest thing around it that is.
+    pub fn of(&self, key: &str) -> Origin {
+        let mut path = key;
+        loop {
+            if let Some(origin) = self.get(path) {
+                return origin.clone();
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return Origin::Default,
+            }
+        }
+    }
+
+    /// What is wrong with a key whose value is fit for use by itself.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        Problem {
+            origin: self.of(key),
+            key: key.to_owned(),
+            message: message.into(),
         }
     }
 }

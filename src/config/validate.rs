@@ -2,7 +2,6 @@
 //! asked of the system is whether a credential is there.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use url::Url;
 use super::{
     Audio, Camera, Config, EmbeddedLobby, Encoder, Ice, IceAuth, IceServer, Idle, Lobby, LobbyAuth,
     Metrics, Stream, Viewers, ice,
-    problem::{Origin, Problem, shown},
+    problem::{Origins, Problem, shown},
     raw::{self, Raw},
     schema,
 };
@@ -57,7 +56,7 @@ fn with_small_scheme(url: &str) -> String {
 pub(super) fn validate(
     raw: &Raw,
     bases: &Bases,
-    origins: &HashMap<String, Origin>,
+    origins: Origins,
     problems: Vec<Problem>,
 ) -> Result<Config, Vec<Problem>> {
     let mut check = Check {
@@ -65,7 +64,7 @@ pub(super) fn validate(
         origins,
         problems,
     };
-    let config = Config {
+    let mut config = Config {
         stream: Stream {
             title: check.title(&raw.stream.title),
         },
@@ -93,9 +92,11 @@ pub(super) fn validate(
             listen: check.listen("embedded_lobby.listen", &raw.embedded_lobby.listen),
             tls: check.tls(&raw.embedded_lobby),
         },
+        origins: Origins::default(),
     };
     check.one_lobby(raw);
     if check.problems.is_empty() {
+        config.origins = check.origins;
         Ok(config)
     } else {
         Err(check.problems)
@@ -104,31 +105,13 @@ pub(super) fn validate(
 
 struct Check<'a> {
     bases: &'a Bases,
-    origins: &'a HashMap<String, Origin>,
+    origins: Origins,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
     fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problems.push(Problem {
-            origin: self.origin(key),
-            key: key.to_owned(),
-            message: message.into(),
-        });
-    }
-
-    /// A key that is not set is told of at the nearest thing around it that is.
-    fn origin(&self, key: &str) -> Origin {
-        let mut path = key;
-        loop {
-            if let Some(origin) = self.origins.get(path) {
-                return origin.clone();
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = &path[..end],
-                None => return Origin::Default,
-            }
-        }
+        self.problems.push(self.origins.problem(key, message));
     }
 
     /// Whether every file was read to its end. Where one was not, what seems to be missing may be in it.
@@ -184,7 +167,6 @@ impl Check<'_> {
         }
         Camera {
             profile: raw.profile.clone(),
-            profile_origin: self.origin("camera.profile"),
             device: self.device("camera.device", &raw.device),
             width: self.size("camera.width", raw.width),
             height: self.size("camera.height", raw.height),

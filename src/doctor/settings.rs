@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Finding;
 use crate::{
-    config::{self, Config, ConfigError},
+    config::{self, Config, ConfigError, LobbyAuth},
     files::{self, Reader},
     lobby::keys::{self, Keys, KeysError},
     media::{devices, ice, profile::ProfileError},
@@ -110,12 +110,17 @@ fn unusable(fault: String, sees_all: bool) -> Finding {
 pub async fn unusable_files(config: &Config) -> Vec<String> {
     let now = SystemTime::now();
     let mut looks = Looks::default();
+    let at = |key: &str| format!("{}: {key}", config.origins.of(key));
     if let Some(lobby) = &config.lobby {
         let credentials = Credentials::from(&lobby.auth);
         let file = credentials.file().map(Path::to_owned);
-        looks.look("lobby.auth", file, move || credentials.fresh(now));
+        let key = match &lobby.auth {
+            LobbyAuth::TokenFile(_) => "lobby.auth.token_file",
+            LobbyAuth::SecretFile { .. } => "lobby.auth.secret_file",
+        };
+        looks.look(at(key), file, move || credentials.fresh(now));
         if let Some(file) = lobby.ca_file.clone() {
-            looks.look("lobby.ca_file", [file.clone()], move || {
+            looks.look(at("lobby.ca_file"), [file.clone()], move || {
                 dial::add_ca_file(&mut RootCertStore::empty(), &file)
             });
         }
@@ -124,15 +129,13 @@ pub async fn unusable_files(config: &Config) -> Vec<String> {
         && let Some(files) = config.embedded_lobby.tls.clone()
     {
         let both = [files.certificate.clone(), files.key.clone()];
-        looks.look(
-            "embedded_lobby.certificate_file, key_file",
-            both,
-            move || files.load(),
-        );
+        let pair = format!("{}, key_file", at("embedded_lobby.certificate_file"));
+        looks.look(pair, both, move || files.load());
     }
-    for server in config.ice.servers.iter().cloned() {
+    for (index, server) in config.ice.servers.iter().cloned().enumerate() {
         let file = server.auth.file().map(Path::to_owned);
-        looks.look("ice.servers", file, move || ice::login(&server, now));
+        let key = format!("ice.servers[{index}]");
+        looks.look(at(&key), file, move || ice::login(&server, now));
     }
     looks.faults().await
 }
@@ -145,12 +148,14 @@ pub async fn unusable_keys(config: &Config, state_dir: Option<&Path>) -> Vec<Str
         && let Some(state_dir) = state_dir.map(Path::to_owned)
     {
         let file = state_dir.join(keys::FILE);
-        looks.look("embedded_lobby", [file], move || {
-            match Keys::load(&state_dir) {
+        looks.look(
+            "embedded_lobby".to_owned(),
+            [file],
+            move || match Keys::load(&state_dir) {
                 Err(KeysError::Missing { .. }) => Ok(()),
                 other => other.map(drop),
-            }
-        });
+            },
+        );
     }
     looks.faults().await
 }
@@ -160,10 +165,10 @@ pub async fn unusable_keys(config: &Config, state_dir: Option<&Path>) -> Vec<Str
 struct Looks(JoinSet<(usize, Option<String>)>);
 
 impl Looks {
-    /// Has `read` look at `files`, which `key` names.
+    /// Has `read` look at `files`, which the configuration names at this place.
     fn look<T: Send + 'static, E: fmt::Display + Send + 'static>(
         &mut self,
-        key: &'static str,
+        place: String,
         files: impl IntoIterator<Item = PathBuf>,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) {
@@ -172,8 +177,8 @@ impl Looks {
         self.0.spawn(async move {
             let fault = match Reader::default().read(READ_WITHIN, read).await {
                 Some(Ok(_)) => None,
-                Some(Err(error)) => Some(format!("{key}: {error}")),
-                None => Some(format!("{key}: {}", files::late(&hanging(files).await))),
+                Some(Err(error)) => Some(format!("{place}: {error}")),
+                None => Some(format!("{place}: {}", files::late(&hanging(files).await))),
             };
             (index, fault)
         });

@@ -209,8 +209,8 @@ impl Report {
                 }
                 let device = plan.device.as_deref().map(Path::new);
                 if let Some(why) = device.and_then(devices::no_camera) {
-                    self.faults
-                        .push(Obstacle::Wrong(format!("camera.device: {why}")));
+                    let problem = config.origins.problem("camera.device", why);
+                    self.faults.push(Obstacle::Wrong(problem.to_string()));
                 }
                 Ok(plan.profile.clone())
             }

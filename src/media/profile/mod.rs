@@ -15,7 +15,7 @@ use std::{
     fmt,
 };
 
-use crate::config::{Camera, Config, Origin};
+use crate::config::{Config, Origin};
 
 pub use capture::{Capture, Fps, Mode, Rate, Span};
 pub use file::{BUILT_IN, Profile};
@@ -335,7 +335,7 @@ impl Profiles {
 
     fn plan_with_all(&self, config: &Config, hardware: &Hardware) -> Result<Plan, ProfileError> {
         if config.camera.profile != "auto" {
-            return self.named(&config.camera)?.plan(config, hardware);
+            return self.named(config)?.plan(config, hardware);
         }
         let mut candidates: Vec<_> = self
             .iter()
@@ -376,19 +376,19 @@ impl Profiles {
     pub fn suits(&self, config: &Config) -> Result<(), ProfileError> {
         match config.camera.profile.as_str() {
             "auto" => Ok(()),
-            _ => self.named(&config.camera)?.has_sound_for(config),
+            _ => self.named(config)?.has_sound_for(config),
         }
     }
 
-    fn named(&self, camera: &Camera) -> Result<&Profile, ProfileError> {
-        let name = camera.profile.as_str();
+    fn named(&self, config: &Config) -> Result<&Profile, ProfileError> {
+        let name = config.camera.profile.as_str();
         self.iter()
             .find(|profile| profile.name == name)
             .ok_or_else(|| {
                 let known: Vec<&str> = self.iter().map(|profile| profile.name.as_str()).collect();
                 let near = crate::config::nearest(name, &known);
                 ProfileError::Unknown {
-                    origin: camera.profile_origin.clone(),
+                    origin: config.origins.of("camera.profile"),
                     name: name.to_owned(),
                     hint: near.map_or_else(String::new, |near| format!("; did you mean {near:?}")),
                     known: known.join(", "),
