@@ -204,6 +204,25 @@ fn a_camera_that_is_not_there_is_a_fault_and_nothing_is_encoded() {
 }
 
 #[test]
+fn a_device_that_is_no_camera_is_told_with_its_place() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (device, is) in [
+        ("/dev/null", "not a video device"),
+        (file.path().to_str().unwrap(), "no device at all"),
+    ] {
+        let settings = format!("[camera]\nprofile = 'v4l2'\ndevice = '{device}'\n{EMBEDDED}");
+        let (code, report) = Device::new(&settings).examined();
+        assert_eq!(code, 1);
+        let (level, what) = only(&report, "camera");
+        assert_eq!(level, "fault");
+        let told = format!("perch.toml:3:1: camera.device: {device} is no camera: {is}");
+        assert!(what.contains(&told), "{what}");
+        let not_tried = ("note", "not tried: there is no camera");
+        assert_eq!(only(&report, "encoder"), not_tried);
+    }
+}
+
+#[test]
 fn a_port_that_somebody_else_has_is_a_fault() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

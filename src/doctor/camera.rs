@@ -58,18 +58,21 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
             return found;
         }
     };
-    let (camera, opens) = match plan.device.as_deref() {
-        None => {
+    // What is wrong with the camera is no fault of the encoder's as well.
+    let (no_camera, faults): (Vec<Obstacle>, Vec<Obstacle>) = faults
+        .into_iter()
+        .partition(|fault| matches!(fault, Obstacle::NoCamera(_)));
+    let (camera, opens) = match (no_camera.first(), plan.device.as_deref()) {
+        (Some(fault), _) => {
+            let mend = "name the camera in [camera] device";
+            (Finding::fault(CAMERA, fault.to_string(), mend), Opens::Gone)
+        }
+        (None, None) => {
             let what = format!("the profile {:?} needs none", plan.profile);
             (Finding::ok(CAMERA, what), Opens::Yes)
         }
-        Some(device) => look_within(deadline, device, Whose::of(daemon)).await,
+        (None, Some(device)) => look_within(deadline, device, Whose::of(daemon)).await,
     };
-    // What is wrong with the camera is no fault of the encoder's as well.
-    let faults: Vec<Obstacle> = faults
-        .into_iter()
-        .filter(|fault| !fault.to_string().ends_with(&camera.what))
-        .collect();
     found.push(camera);
     if faults.is_empty() {
         found.push(encoder(config, plan, opens, daemon, deadline).await);
@@ -115,7 +118,7 @@ fn no_plan(error: &ProfileError) -> Vec<Finding> {
 fn impossible(fault: &Obstacle) -> Finding {
     let mend = match fault {
         Obstacle::Missing(_) => "install the package that is named",
-        Obstacle::Wrong(_) => {
+        Obstacle::NoCamera(_) | Obstacle::Wrong(_) => {
             "mend it in the profile or the configuration; `perch check` asks again"
         }
     };
@@ -175,10 +178,6 @@ async fn look_within(deadline: Instant, device: &str, whose: Whose) -> (Finding,
 /// The device's node; whether we can open it now.
 fn look(device: &Path, account: &Account, whose: Whose) -> (Finding, Opens) {
     let shown = device.display();
-    if let Some(what) = devices::no_camera(device) {
-        let mend = "name the camera in [camera] device";
-        return (Finding::fault(CAMERA, what, mend), Opens::No);
-    }
     if !devices::is_node(device) {
         return (
             Finding::ok(CAMERA, format!("{shown} (not a device node)")),
@@ -579,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_not_there_or_no_device_is_a_fault() {
+    fn a_node_that_is_not_there_is_a_fault_and_other_names_are_no_nodes() {
         // Below /dev, where nodes are.
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let account = || async { Account::of_service().await };
@@ -590,11 +589,6 @@ mod tests {
         let account = runtime.block_on(account());
         let (gone, opens) = look(&directory.path().join("video9"), &account, Whose::Others);
         assert_eq!((gone.level, opens), (Level::Fault, Opens::Gone));
-        let file = directory.path().join("video0");
-        fs::write(&file, "").unwrap();
-        let (plain, opens) = look(&file, &account, Whose::Others);
-        assert_eq!((plain.level, opens), (Level::Fault, Opens::No));
-        assert!(plain.what.contains("no device at all"), "{plain:?}");
         let libcamera = Path::new("/base/soc/i2c0mux/i2c@1/imx708@1a");
         let (named, opens) = look(libcamera, &account, Whose::Others);
         assert_eq!((named.level, opens), (Level::Ok, Opens::Yes), "{named:?}");

@@ -8,7 +8,7 @@ use super::{
     devices::{self, ANY_CAMERA},
     profile::{Hardware, LaunchText, Plan, ProfileError, Profiles},
 };
-use crate::config::Config;
+use crate::config::{Config, Problem};
 
 /// Elements that every stream needs, whatever the profile. webrtcbin makes some of them itself, and
 /// where one is missing says so only once a viewer is there.
@@ -103,13 +103,17 @@ const OF_HARDWARE: &[&str] = &["v4l2h264enc", "vah264enc", "vah264lpenc"];
 pub enum Obstacle {
     /// Something that is named has to be installed.
     Missing(String),
+    /// The device that is named is something else.
+    NoCamera(Problem),
     Wrong(String),
 }
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Missing(what) | Self::Wrong(what)) = self;
-        f.write_str(what)
+        match self {
+            Self::Missing(what) | Self::Wrong(what) => f.write_str(what),
+            Self::NoCamera(problem) => problem.fmt(f),
+        }
     }
 }
 
@@ -210,7 +214,7 @@ impl Report {
                 let device = plan.device.as_deref().map(Path::new);
                 if let Some(why) = device.and_then(devices::no_camera) {
                     let problem = config.origins.problem("camera.device", why);
-                    self.faults.push(Obstacle::Wrong(problem.to_string()));
+                    self.faults.push(Obstacle::NoCamera(problem));
                 }
                 Ok(plan.profile.clone())
             }
