@@ -44,6 +44,8 @@ report() {
 	"$SWARM_BIN" bench "${cost[@]}"
 	printf '\n## What the parts of webrtcbin that are replaced save\n\n'
 	"$SWARM_BIN" parts "${parts[@]}"
+	printf '\n## Where a viewer'"'"'s threads and time go\n\n'
+	"$SWARM_BIN" threads "${parts[@]}"
 	printf '\n## First picture in a browser\n\n'
 	node benches/latency/join.mjs "${join[@]}"
 	printf '\n## Age of the picture\n\n'

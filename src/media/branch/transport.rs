@@ -47,6 +47,9 @@ pub(super) fn configure_ice(
         // The DTLS handshake comes next: by its end there will be a keyframe to begin with.
         if !began.swap(true, Ordering::Relaxed) {
             keyframe_wanted.notify_one();
+            if let Some(agent) = values.first().and_then(|it| it.get::<glib::Object>().ok()) {
+                take_time(&agent);
+            }
         }
         if let Some(foundation) = values.get(3).and_then(|value| value.get::<String>().ok()) {
             reports.send(BranchEvent::Settled { foundation });
@@ -65,6 +68,14 @@ pub(super) fn configure_ice(
         }
     }
     Ok(())
+}
+
+/// Whoever has found a way is in no hurry any more. libnice wakes up for its checks until there has been none to make for five
+/// seconds, that there may be a way yet where there was none: two hundred times a second, at the pace of a join.
+fn take_time(agent: &glib::Object) {
+    agent.set_property("idle-timeout", 50u32);
+    // Its own, for ways that come up later.
+    agent.set_property("stun-pacing-timer", 20u32);
 }
 
 /// Shows this DTLS certificate instead of GStreamer's own. Before `webrtcbin` makes its transport.

@@ -18,5 +18,6 @@ pub mod parts;
 pub mod peer;
 pub mod soak;
 pub mod stats;
+pub mod threads;
 pub mod tokens;
 pub mod viewer;

@@ -11,7 +11,7 @@ use swarm::{
     clock,
     crowd::{Crowd, Door, Watching},
     host::{Picture, perch_beside},
-    idle, parts, soak,
+    idle, parts, soak, threads,
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -70,6 +70,19 @@ enum Command {
     },
     /// Measure what each part of webrtcbin that is replaced saves, as Markdown
     Parts {
+        /// The program to measure, by default the `perch` beside this one
+        #[arg(long, env = "PERCH_BIN")]
+        perch: Option<PathBuf>,
+        #[arg(long, default_value_t = 25)]
+        viewers: usize,
+        /// How long they are watched
+        #[arg(long, default_value_t = 8.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Measure which threads a viewer has and what each takes, as Markdown
+    Threads {
         /// The program to measure, by default the `perch` beside this one
         #[arg(long, env = "PERCH_BIN")]
         perch: Option<PathBuf>,
@@ -221,6 +234,21 @@ async fn main() -> Result<()> {
                 runs,
             };
             let table = parts::parts(&perch, &measured_picture(), &plan).await?;
+            print!("{table}");
+        }
+        Command::Threads {
+            perch,
+            viewers,
+            seconds,
+            runs,
+        } => {
+            let perch = program(perch)?;
+            let plan = threads::Plan {
+                viewers,
+                seconds,
+                runs,
+            };
+            let table = threads::threads(&perch, &measured_picture(), &plan).await?;
             print!("{table}");
         }
         Command::Idle {

@@ -14,8 +14,9 @@ use crate::{
 
 /// From one join to the next while a crowd gathers whose cost is measured.
 const GATHER: Duration = Duration::from_millis(100);
-/// Between the last picture and the measurement: joins are not part of a viewer's upkeep.
-const CALM: Duration = Duration::from_secs(2);
+/// Between the last picture and the measurement: joins are not part of a viewer's upkeep, nor are the five seconds in which libnice,
+/// whoever uses it, goes on looking for ways.
+const CALM: Duration = Duration::from_secs(6);
 /// The host is as it was before the viewers came, or the measurement is void.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -143,6 +144,23 @@ async fn idle(host: u32, door: &Door, seconds: f64) -> Result<(Usage, f64)> {
     let idle = Usage::of(host)?;
     let idle_ms = Meter::start(host)?.run(seconds).await?.host_ms;
     Ok((idle, idle_ms))
+}
+
+/// Lets a crowd watch for so long, and has `look` look at the beginning of that and at its end.
+pub async fn watched(
+    door: &Door,
+    size: usize,
+    seconds: f64,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<CrowdReport> {
+    let mut crowd = Crowd::join(door, size, GATHER).await?;
+    crowd.pictures().await;
+    sleep(CALM).await;
+    crowd.count();
+    look()?;
+    sleep(Duration::from_secs_f64(seconds)).await;
+    look()?;
+    crowd.leave().await
 }
 
 async fn cost(
