@@ -74,7 +74,7 @@ export const symptoms = {
   "The settings cannot be used": [
     { does: set("[camera]\nwidth = 7"), shows: ["found 7"] },
     { does: `rm ${SETTINGS}; mv /etc/perch/conf.d/10-site.toml /run/`, shows: ["configuration: lobby.url"] },
-    { does: "mv /run/10-site.toml /etc/perch/conf.d/; rm /etc/perch/lobby-secret", shows: ["fault: lobby.auth"] },
+    { does: "mv /run/10-site.toml /etc/perch/conf.d/; rm /etc/perch/lobby-secret", shows: ["lobby.auth.secret_file: cannot read"] },
   ],
   "The service does not stay up": [
     {
