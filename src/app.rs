@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{self, IsTerminal},
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -286,10 +287,10 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
     .await
     .map_err(|error| match (mode, error) {
         // There is no configuration to change.
-        (Mode::Demo, LobbyError::Listen { listen, source }) => anyhow::anyhow!(
-            "the demo's lobby cannot listen on {listen}: {source}; choose another address with `--listen` \
-             (`make demo DEMO=\"--listen 127.0.0.1:8081\"`), or stop the program that uses this one"
-        ),
+        (Mode::Demo, LobbyError::Listen { listen, source }) => {
+            let mend = mend_of_listening(listen, &source);
+            anyhow::anyhow!("the demo's lobby cannot listen on {listen}: {source}; {mend}")
+        }
         (_, error) => error.into(),
     })?;
     info!(event = "lobby-open", address = %lobby.addr(), "embedded lobby is open");
@@ -298,6 +299,20 @@ async fn start_lobby(config: &Config, mode: Mode) -> anyhow::Result<Option<Embed
         keys,
         tls: config.embedded_lobby.tls.clone(),
     }))
+}
+
+/// What whoever starts the demo may do where it cannot listen.
+fn mend_of_listening(listen: SocketAddr, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return "name an address of this machine, and a port that you may have, with `--listen`"
+            .to_owned();
+    }
+    let port = listen.port().checked_add(1).unwrap_or(8080);
+    let other = SocketAddr::new(listen.ip(), port);
+    format!(
+        "choose another port with `--listen {other}` (`make demo DEMO=\"--listen {other}\"`), \
+         or stop the program that uses this one"
+    )
 }
 
 impl Embedded {

@@ -115,7 +115,7 @@ fn check_reads_the_files_that_are_named() {
     for fault in [
         format!("fault: {file}:4:1: lobby.auth.secret_file: "),
         "fault: environment variable PERCH__LOBBY__CA_FILE: lobby.ca_file: ".to_owned(),
-        format!("fault: {file}:8:1: ice.servers[0]: "),
+        format!("fault: {file}:10:1: ice.servers[0].secret_file: "),
     ] {
         assert!(stderr.contains(&fault), "{fault}: {stderr}");
     }
@@ -156,7 +156,7 @@ fn check_names_the_files_that_hang() {
     for (key, pipe) in [
         ("lobby.auth.secret_file", "secret"),
         ("lobby.ca_file", "ca-pipe"),
-        ("ice.servers[0]", "turn-pipe"),
+        ("ice.servers[0].secret_file", "turn-pipe"),
     ] {
         let path = directory.path().join(pipe);
         let fault = format!(": {key}: {} cannot be read in time", path.display());
@@ -176,6 +176,10 @@ fn check_names_the_files_that_hang() {
         .find(|line| line.contains("in time"))
         .unwrap();
     assert!(named.contains("key-pipe"), "{stderr}");
+    assert!(
+        named.contains(":5:1: embedded_lobby.key_file: "),
+        "{stderr}"
+    );
     assert!(!named.contains("lobby.pem"), "{stderr}");
 }
 
@@ -292,7 +296,7 @@ fn a_demo_on_a_taken_port_names_its_own_argument() {
         stderr.contains(&format!("cannot listen on {address}")),
         "{stderr}"
     );
-    assert!(stderr.contains("with `--listen`"), "{stderr}");
+    assert!(stderr.contains("with `--listen 127.0.0.1:"), "{stderr}");
     assert!(!stderr.contains("[embedded_lobby]"), "{stderr}");
 }
 

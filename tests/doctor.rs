@@ -206,16 +206,22 @@ fn a_camera_that_is_not_there_is_a_fault_and_nothing_is_encoded() {
 #[test]
 fn a_device_that_is_no_camera_is_told_with_its_place() {
     let file = tempfile::NamedTempFile::new().unwrap();
+    let plain = file.path().to_str().unwrap();
+    let plain_is = &format!("{plain} is no camera: no device at all");
     for (device, is) in [
-        ("/dev/null", "not a video device"),
-        (file.path().to_str().unwrap(), "no device at all"),
+        ("/dev/null", "/dev/null is no camera: not a video device"),
+        (plain, plain_is),
+        (
+            "dev/video0",
+            "there is no dev/video0, and cameras are below /dev",
+        ),
     ] {
         let settings = format!("[camera]\nprofile = 'v4l2'\ndevice = '{device}'\n{EMBEDDED}");
         let (code, report) = Device::new(&settings).examined();
         assert_eq!(code, 1);
         let (level, what) = only(&report, "camera");
         assert_eq!(level, "fault");
-        let told = format!("perch.toml:3:1: camera.device: {device} is no camera: {is}");
+        let told = format!("perch.toml:3:1: camera.device: {is}");
         assert!(what.contains(&told), "{what}");
         let not_tried = ("note", "not tried: there is no camera");
         assert_eq!(only(&report, "encoder"), not_tried);

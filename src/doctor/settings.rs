@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Finding;
 use crate::{
-    config::{self, Config, ConfigError, LobbyAuth},
+    config::{self, Config, ConfigError, IceAuth, LobbyAuth},
     files::{self, Reader},
     lobby::keys::{self, Keys, KeysError},
     media::{devices, ice, profile::ProfileError},
@@ -129,13 +129,21 @@ pub async fn unusable_files(config: &Config) -> Vec<String> {
         && let Some(files) = config.embedded_lobby.tls.clone()
     {
         let both = [files.certificate.clone(), files.key.clone()];
-        let pair = format!("{}, key_file", at("embedded_lobby.certificate_file"));
+        // Which of the two it is stands in the error.
+        let [certificate, key] =
+            ["certificate_file", "key_file"].map(|it| at(&format!("embedded_lobby.{it}")));
+        let pair = format!("{certificate}, {key}");
         looks.look(pair, both, move || files.load());
     }
     for (index, server) in config.ice.servers.iter().cloned().enumerate() {
         let file = server.auth.file().map(Path::to_owned);
-        let key = format!("ice.servers[{index}]");
-        looks.look(at(&key), file, move || ice::login(&server, now));
+        let key = match &server.auth {
+            IceAuth::None => continue,
+            IceAuth::Static { .. } => "credential_file",
+            IceAuth::SharedSecret { .. } => "secret_file",
+        };
+        let place = at(&format!("ice.servers[{index}].{key}"));
+        looks.look(place, file, move || ice::login(&server, now));
     }
     looks.faults().await
 }

@@ -211,8 +211,7 @@ impl Report {
                     let why = format!("profile {:?}: {why}", plan.profile);
                     self.faults.push(Obstacle::Wrong(why));
                 }
-                let device = plan.device.as_deref().map(Path::new);
-                if let Some(why) = device.and_then(devices::no_camera) {
+                if let Some(why) = no_camera(plan) {
                     let problem = config.origins.problem("camera.device", why);
                     self.faults.push(Obstacle::NoCamera(problem));
                 }
@@ -258,6 +257,19 @@ impl Report {
             }
         }
     }
+}
+
+/// Why what is named as the camera can never be one. A node that is not there may come.
+fn no_camera(plan: &Plan) -> Option<String> {
+    let device = Path::new(plan.device.as_deref()?);
+    let is_v4l2 = plan.elements.iter().any(|element| element == "v4l2src");
+    if is_v4l2 && !devices::is_node(device) && !device.exists() {
+        return Some(format!(
+            "there is no {}, and cameras are below /dev; `perch devices` tells what is there",
+            device.display()
+        ));
+    }
+    devices::no_camera(device)
 }
 
 /// Whether the elements know their properties, and their caps have something in common. Nothing is opened.

@@ -71,11 +71,15 @@ pub(super) fn configure_ice(
 }
 
 /// Whoever has found a way is in no hurry any more. libnice wakes up for its checks until there has been none to make for five
-/// seconds, that there may be a way yet where there was none: two hundred times a second, at the pace of a join.
+/// seconds, that there may be a way yet where there was none: two hundred times a second, at the pace of a join. (Checks
+/// that are under way come to their end before.)
 fn take_time(agent: &glib::Object) {
-    agent.set_property("idle-timeout", 50u32);
-    // Its own, for ways that come up later.
-    agent.set_property("stun-pacing-timer", 20u32);
+    // The least that it takes, and its own pace, for ways that come up later. On libnice's thread nothing may panic.
+    for (property, ms) in [("idle-timeout", 50u32), ("stun-pacing-timer", 20)] {
+        if agent.find_property(property).is_some() {
+            agent.set_property(property, ms);
+        }
+    }
 }
 
 /// Shows this DTLS certificate instead of GStreamer's own. Before `webrtcbin` makes its transport.
