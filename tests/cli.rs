@@ -407,7 +407,7 @@ fn check_tells_of_an_owners_profile_that_is_left_alone() {
     command
         .env("PERCH_DATA_DIR", &data)
         .env("PERCH__CAMERA__PROFILE", "auto")
-        .env("PERCH__CAMERA__DEVICE", "auto");
+        .env("PERCH__CAMERA__DEVICE", "/dev/video-none");
     let (code, stdout, stderr) = run(&mut command);
     assert_eq!(code, 0, "{stderr}");
     let told = "/mine.toml is left alone, it lacks nosuchsrc";
