@@ -11,7 +11,9 @@ use swarm::{
     clock,
     crowd::{Crowd, Door, Watching},
     host::{Picture, perch_beside},
-    idle, parts, soak, threads,
+    idle,
+    measure::Repeats,
+    parts, soak, threads,
     tokens::Tokens,
     viewer::Conduct,
 };
@@ -73,26 +75,16 @@ enum Command {
         /// The program to measure, by default the `perch` beside this one
         #[arg(long, env = "PERCH_BIN")]
         perch: Option<PathBuf>,
-        #[arg(long, default_value_t = 25)]
-        viewers: usize,
-        /// How long they are watched
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
-        #[arg(long, default_value_t = 3)]
-        runs: usize,
+        #[command(flatten)]
+        repeats: Repeats,
     },
     /// Measure which threads a viewer has and what each takes, as Markdown
     Threads {
         /// The program to measure, by default the `perch` beside this one
         #[arg(long, env = "PERCH_BIN")]
         perch: Option<PathBuf>,
-        #[arg(long, default_value_t = 25)]
-        viewers: usize,
-        /// How long they are watched
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
-        #[arg(long, default_value_t = 3)]
-        runs: usize,
+        #[command(flatten)]
+        repeats: Repeats,
     },
     /// Measure what a host takes while nobody watches and how long the first viewer waits, by `[camera] idle`, as
     /// Markdown
@@ -221,34 +213,14 @@ async fn main() -> Result<()> {
                 bench::bench(&perch, &measured_picture(), &plan).await?
             );
         }
-        Command::Parts {
-            perch,
-            viewers,
-            seconds,
-            runs,
-        } => {
+        Command::Parts { perch, repeats } => {
             let perch = program(perch)?;
-            let plan = parts::Plan {
-                viewers,
-                seconds,
-                runs,
-            };
-            let table = parts::parts(&perch, &measured_picture(), &plan).await?;
+            let table = parts::parts(&perch, &measured_picture(), &repeats).await?;
             print!("{table}");
         }
-        Command::Threads {
-            perch,
-            viewers,
-            seconds,
-            runs,
-        } => {
+        Command::Threads { perch, repeats } => {
             let perch = program(perch)?;
-            let plan = threads::Plan {
-                viewers,
-                seconds,
-                runs,
-            };
-            let table = threads::threads(&perch, &measured_picture(), &plan).await?;
+            let table = threads::threads(&perch, &measured_picture(), &repeats).await?;
             print!("{table}");
         }
         Command::Idle {

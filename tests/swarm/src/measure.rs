@@ -31,6 +31,19 @@ pub struct Plan {
     pub at_once: usize,
 }
 
+/// How often one crowd is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Repeats {
+    #[arg(long, default_value_t = 25)]
+    pub viewers: usize,
+    /// How long they are watched
+    #[arg(long, default_value_t = 8.0)]
+    pub seconds: f64,
+    /// Every figure is the median of this many hosts
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+}
+
 /// What one host showed.
 #[derive(Debug)]
 pub struct Run {
@@ -146,21 +159,18 @@ async fn idle(host: u32, door: &Door, seconds: f64) -> Result<(Usage, f64)> {
     Ok((idle, idle_ms))
 }
 
-/// Lets a crowd watch for so long, and has `look` look at the beginning of that and at its end.
-pub async fn watched(
+/// Lets a crowd watch until `measured` is done, which begins once the joins are past.
+pub async fn watched<T>(
     door: &Door,
     size: usize,
-    seconds: f64,
-    mut look: impl FnMut() -> Result<()>,
-) -> Result<CrowdReport> {
+    measured: impl Future<Output = Result<T>>,
+) -> Result<(T, CrowdReport)> {
     let mut crowd = Crowd::join(door, size, GATHER).await?;
     crowd.pictures().await;
     sleep(CALM).await;
     crowd.count();
-    look()?;
-    sleep(Duration::from_secs_f64(seconds)).await;
-    look()?;
-    crowd.leave().await
+    let measured = measured.await?;
+    Ok((measured, crowd.leave().await?))
 }
 
 async fn cost(
@@ -171,12 +181,8 @@ async fn cost(
     idle_ms: f64,
     faults: &mut Vec<String>,
 ) -> Result<Cost> {
-    let mut crowd = Crowd::join(door, size, GATHER).await?;
-    crowd.pictures().await;
-    sleep(CALM).await;
-    crowd.count();
-    let measured = Meter::start(host)?.run(seconds).await?;
-    let report = crowd.leave().await?;
+    let measured = async { Meter::start(host)?.run(seconds).await };
+    let (measured, report) = watched(door, size, measured).await?;
     note(faults, &format!("{size} viewers"), &report);
     let core_ms = (measured.host_ms - idle_ms) / size as f64;
     eprintln!("{size} viewers: {core_ms:.1} core-ms/s each");

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     crowd::Door,
     host::{Host, Picture},
-    measure::{self, Upkeep},
+    measure::{self, Repeats, Upkeep},
     stats::median,
 };
 
@@ -32,18 +32,8 @@ const STEPS: [(&str, &str); 5] = [
     ),
 ];
 
-/// What to measure.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub viewers: usize,
-    /// How long they are watched.
-    pub seconds: f64,
-    /// Every figure is the median of this many hosts.
-    pub runs: usize,
-}
-
 /// Measures `perch` with more and more of its parts, and returns a table as Markdown. Progress goes to standard error.
-pub async fn parts(perch: &Path, picture: &Picture, plan: &Plan) -> Result<String> {
+pub async fn parts(perch: &Path, picture: &Picture, plan: &Repeats) -> Result<String> {
     let mut upkeeps: Vec<Vec<Upkeep>> = STEPS.iter().map(|_| Vec::new()).collect();
     for run in 1..=plan.runs {
         let mut replaced = Vec::new();
@@ -65,8 +55,8 @@ pub async fn parts(perch: &Path, picture: &Picture, plan: &Plan) -> Result<Strin
     Ok(table(&upkeeps, plan))
 }
 
-fn table(upkeeps: &[Vec<Upkeep>], plan: &Plan) -> String {
-    let Plan {
+fn table(upkeeps: &[Vec<Upkeep>], plan: &Repeats) -> String {
+    let Repeats {
         viewers,
         seconds,
         runs,

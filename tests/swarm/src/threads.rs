@@ -6,15 +6,16 @@ use std::{
     fmt::Write as _,
     fs,
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use tokio::time::sleep;
 
 use crate::{
     crowd::Door,
     host::{Host, Picture},
-    measure,
+    measure::{self, Repeats},
     stats::median,
 };
 
@@ -51,16 +52,6 @@ const KNOWN: [(&str, &str); 8] = [
     ),
 ];
 
-/// What to measure.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub viewers: usize,
-    /// How long they are watched.
-    pub seconds: f64,
-    /// Every figure is the median of this many hosts.
-    pub runs: usize,
-}
-
 /// One thread so far.
 #[derive(Debug, Clone)]
 struct Thread {
@@ -81,7 +72,7 @@ struct Share {
 }
 
 /// Measures `perch`, and returns a table as Markdown. Progress goes to standard error.
-pub async fn threads(perch: &Path, picture: &Picture, plan: &Plan) -> Result<String> {
+pub async fn threads(perch: &Path, picture: &Picture, plan: &Repeats) -> Result<String> {
     let mut runs = Vec::new();
     for run in 1..=plan.runs {
         eprintln!("run {run} of {}", plan.runs);
@@ -95,24 +86,24 @@ pub async fn threads(perch: &Path, picture: &Picture, plan: &Plan) -> Result<Str
 /// By their names.
 type Shares = BTreeMap<String, Share>;
 
-async fn shares(host: &Host, door: &Door, plan: &Plan) -> Result<Shares> {
+async fn shares(host: &Host, door: &Door, plan: &Repeats) -> Result<Shares> {
     // What is there without viewers is the camera's, or everybody's.
     let others = threads_of(host.pid())?;
-    let mut seen = Vec::new();
-    let look = || {
-        seen.push((Instant::now(), threads_of(host.pid())?));
-        Ok(())
+    let measured = async {
+        let (start, first) = (Instant::now(), threads_of(host.pid())?);
+        sleep(Duration::from_secs_f64(plan.seconds)).await;
+        Ok((
+            start.elapsed().as_secs_f64(),
+            first,
+            threads_of(host.pid())?,
+        ))
     };
-    let watched = measure::watched(door, plan.viewers, plan.seconds, look).await?;
-    watched.all_well()?;
-    let [(start, first), (end, last)] = &seen[..] else {
-        bail!("nobody was watched");
-    };
-    let seconds = end.duration_since(*start).as_secs_f64();
+    let ((seconds, first, last), report) = measure::watched(door, plan.viewers, measured).await?;
+    report.all_well()?;
     let each = 1.0 / plan.viewers as f64;
     let mut shares = Shares::new();
     for (number, last) in last {
-        let Some(first) = first.get(number).filter(|_| !others.contains_key(number)) else {
+        let Some(first) = first.get(&number).filter(|_| !others.contains_key(&number)) else {
             continue;
         };
         let share = shares.entry(last.name.clone()).or_default();
@@ -147,8 +138,8 @@ fn threads_of(pid: u32) -> Result<HashMap<OsString, Thread>> {
     Ok(threads)
 }
 
-fn table(runs: &[Shares], plan: &Plan) -> String {
-    let Plan {
+fn table(runs: &[Shares], plan: &Repeats) -> String {
+    let Repeats {
         viewers,
         seconds,
         runs: number,
